@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The words every other crate speaks: identifiers, exits, error kinds and time.
+//!
+//! Nothing here does I/O, knows an async runtime or a protobuf message, so every layer may depend on it.
+
+mod any;
+mod exit;
+mod id;
+mod incarnation;
+mod key;
+mod kind;
+mod mount;
+pub mod time;
+
+pub use any::Any;
+pub use exit::{Exit, Provenance};
+pub use id::{ExecId, IdError, Namespace, TaskId};
+pub use incarnation::Incarnation;
+pub use key::{ProcessKey, TaskKey};
+pub use kind::{HasKind, Kind};
+pub use mount::Mount;

@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Task events: envelope, topic, exchange and filter. Knows no shim.
