@@ -46,7 +46,11 @@ pub enum IdError {
     },
 }
 
-fn check(what: &'static str, text: &str) -> Result<(), IdError> {
+/// Checks a text against the grammar of identifiers, for names that have no type of their own.
+///
+/// # Errors
+/// [`IdError`], with `what` as the name of the thing.
+pub fn check_identifier(what: &'static str, text: &str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty { what });
     }
@@ -75,7 +79,7 @@ macro_rules! identifier {
         impl FromStr for $name {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
-                check($what, text)?;
+                check_identifier($what, text)?;
                 let reserved: &[&str] = $reserved;
                 if reserved.contains(&text) {
                     return Err(IdError::Reserved { what: $what, id: text.to_owned() });

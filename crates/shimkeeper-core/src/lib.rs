@@ -14,7 +14,7 @@ pub mod time;
 
 pub use any::Any;
 pub use exit::{Exit, Provenance};
-pub use id::{ExecId, IdError, Namespace, TaskId};
+pub use id::{ExecId, IdError, Namespace, TaskId, check_identifier};
 pub use incarnation::Incarnation;
 pub use key::{ProcessKey, TaskKey};
 pub use kind::{HasKind, Kind};
