@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Packages whose names start with `containerd.services`.
+//!
+//! Made by `cargo xtask gen` from the files in `/proto`. Edit those, not this.
+
+pub mod events;
+pub mod images;
