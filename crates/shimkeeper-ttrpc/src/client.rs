@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The calling side of a connection.
+//!
+//! ```text
+//! Client (clones) ── Handle ──┐                    last Handle gone: close(Local)
+//!                             ├── Shared { outbox, calls, closed }
+//! Driver ─────────────────────┘                    Driver gone: close(Local)
+//! ```
+//!
+//! A call waits for room, then takes its stream id and appends its frame in one critical section, then waits
+//! for the driver to hand it the answer. Dropping it removes its entry from the calls, and nothing else.
+
+mod calls;
+mod driver;
+mod request;
+mod shared;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+pub use self::driver::Driver;
+use self::request::Encoder;
+use self::shared::Shared;
+use crate::error::{CallError, CloseReason};
+use crate::message::{Response, code};
+use crate::metadata::Metadata;
+
+/// Calls the services behind one connection. Clones share it; when the last is gone, the connection is closed.
+#[derive(Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+/// Learns of the end of a connection without keeping it open.
+#[derive(Clone, Debug)]
+pub struct CloseWatch {
+    closed: watch::Receiver<Option<CloseReason>>,
+}
+
+/// What a client holds at most, and how patient it is.
+#[derive(Clone, Debug)]
+pub struct ClientLimits {
+    /// Calls at a time, those that wait for room included; more are [`CallError::Busy`].
+    pub calls: usize,
+    /// Bytes of requests waiting to be sent; callers wait for room within their deadline. No less than one
+    /// frame of the largest size.
+    pub buffer_bytes: usize,
+    /// Time for a frame to arrive once it has begun.
+    pub frame_timeout: Duration,
+    /// Frames in a row that belong to no call, after which the connection is closed.
+    pub stray_frames: u32,
+    /// Time to read on after the stream refused a write: a peer that went away has often answered before.
+    pub last_words: Duration,
+}
+
+/// How one call is made.
+#[derive(Clone, Debug, Default)]
+pub struct CallOptions {
+    /// Time for all of it, waiting for room and writing included; the peer is told. `None` for no limit.
+    pub timeout: Option<Duration>,
+    /// What travels beside the request.
+    pub metadata: Metadata,
+}
+
+/// What the clones of a client have in common; its end is theirs.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            calls: 1024,
+            buffer_bytes: 8 << 20,
+            frame_timeout: Duration::from_secs(10),
+            stray_frames: 1024,
+            last_words: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Client {
+    /// A client on a connected stream, and the driver that reads and writes for it.
+    ///
+    /// Nothing is received while nobody runs the driver, and dropping the driver closes the connection. The
+    /// stream must send what is written to it without being flushed, as sockets do.
+    pub fn new<S>(stream: S, limits: ClientLimits) -> (Self, Driver)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (read, write) = tokio::io::split(stream);
+        let shared = Arc::new(Shared::new(write, limits));
+        let driver = Driver::new(Box::new(read), Arc::clone(&shared));
+        (Self { handle: Arc::new(Handle { shared }) }, driver)
+    }
+
+    /// Calls a method and decodes its answer.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves the connection and all other calls alone. Whether the call takes effect is open.
+    pub async fn unary<Q, R>(
+        &self,
+        service: &str,
+        method: &str,
+        request: &Q,
+        options: &CallOptions,
+    ) -> Result<R, CallError>
+    where
+        Q: Message,
+        R: Message + Default,
+    {
+        let append = |frame: &mut Vec<u8>| request.encode_raw(frame);
+        let encoder = Encoder::new(service, method, options, request.encoded_len(), &append);
+        let answer = self.exchange(&encoder, options).await?;
+        R::decode(answer).map_err(|source| CallError::Decode { part: "message", source })
+    }
+
+    /// Calls a method with a message that is encoded already, and leaves the answer encoded.
+    ///
+    /// # Cancel safety
+    /// As [`unary`](Self::unary).
+    pub async fn unary_bytes(
+        &self,
+        service: &str,
+        method: &str,
+        request: &[u8],
+        options: &CallOptions,
+    ) -> Result<Bytes, CallError> {
+        let append = |frame: &mut Vec<u8>| frame.extend_from_slice(request);
+        let encoder = Encoder::new(service, method, options, request.len(), &append);
+        self.exchange(&encoder, options).await
+    }
+
+    /// Ends the connection: calls in flight fail with [`CloseReason::Local`], requests not yet sent are
+    /// forgotten. Without effect on a connection that has ended.
+    pub fn close(&self) {
+        self.handle.shared.close(CloseReason::Local);
+    }
+
+    /// Waits for the end of the connection; returns at once when it has ended. The reason is the same for all.
+    ///
+    /// # Cancel safety
+    /// Cancel safe, and for any number of waiters.
+    pub async fn closed(&self) -> CloseReason {
+        self.close_watch().closed().await
+    }
+
+    /// Why the connection ended, if it has.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.handle.shared.close_reason()
+    }
+
+    /// A way to wait for the end that does not keep the connection open, as a clone of the client would.
+    pub fn close_watch(&self) -> CloseWatch {
+        CloseWatch { closed: self.handle.shared.watch() }
+    }
+
+    async fn exchange(&self, encoder: &Encoder<'_>, options: &CallOptions) -> Result<Bytes, CallError> {
+        let call = self.handle.shared.call(encoder);
+        let envelope = match options.timeout {
+            None => call.await?,
+            Some(timeout) => {
+                let late = |_elapsed| CallError::Deadline { timeout };
+                tokio::time::timeout(timeout, call).await.map_err(late)??
+            }
+        };
+        let decoded = Response::decode(envelope);
+        let response = decoded.map_err(|source| CallError::Decode { part: "envelope", source })?;
+        match response.status {
+            Some(status) if status.code != code::OK => Err(CallError::Status(status)),
+            _ => Ok(response.payload),
+        }
+    }
+}
+
+impl CloseWatch {
+    /// Waits for the end of the connection; returns at once when it has ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn closed(&mut self) -> CloseReason {
+        let reason = self.closed.wait_for(Option::is_some).await.map(|reason| reason.clone());
+        // Without a sender both the clients and the driver are gone, and each closes before it goes.
+        reason.ok().flatten().unwrap_or(CloseReason::Local)
+    }
+
+    /// Why the connection ended, if it has.
+    pub fn reason(&self) -> Option<CloseReason> {
+        self.closed.borrow().clone()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close(CloseReason::Local);
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.shared.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

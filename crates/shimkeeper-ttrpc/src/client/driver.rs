@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reads and writes for the clients of a connection, and finds out when it ends.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::io::AsyncRead;
+
+use super::calls::Arrival;
+use super::shared::Shared;
+use crate::error::{CallError, CloseReason, ProtocolError};
+use crate::frame::{Decoded, Header, MAX_PAYLOAD, MessageType};
+use crate::inbox::Inbox;
+
+type Reader = Box<dyn AsyncRead + Send + Unpin>;
+
+/// The half of a client that does its reading and writing. Dropping it closes the connection.
+#[must_use = "nothing is received until the driver runs"]
+pub struct Driver {
+    /// `None` only while `run` has it.
+    inbox: Option<Inbox<Reader>>,
+    shared: Arc<Shared>,
+}
+
+impl Driver {
+    pub(super) fn new(reader: Reader, shared: Arc<Shared>) -> Self {
+        Self { inbox: Some(Inbox::new(reader, shared.limits.frame_timeout)), shared }
+    }
+
+    /// Reads and writes until the connection has ended, for whatever reason. The stream is closed on return.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the connection with [`CloseReason::Local`].
+    pub async fn run(mut self) {
+        let Some(mut inbox) = self.inbox.take() else { return };
+        let shared = &self.shared;
+        let mut closed = shared.watch();
+        let writing = async {
+            let reason = shared.outbox.drive().await;
+            // A peer that answers and goes away makes the next write fail before its answer is read.
+            tokio::time::sleep(shared.limits.last_words).await;
+            reason
+        };
+        let reason = tokio::select! {
+            _ = closed.wait_for(Option::is_some) => return,
+            reason = read(&mut inbox, shared) => reason,
+            reason = writing => reason,
+        };
+        shared.close(reason);
+    }
+}
+
+/// Hands out answers until the stream ends.
+async fn read(inbox: &mut Inbox<Reader>, shared: &Shared) -> CloseReason {
+    loop {
+        if let Err(reason) = read_frame(inbox, shared).await {
+            return reason;
+        }
+    }
+}
+
+async fn read_frame(inbox: &mut Inbox<Reader>, shared: &Shared) -> Result<(), CloseReason> {
+    let Header { stream_id, message_type, .. } = inbox.header().await?;
+    if message_type != MessageType::RESPONSE {
+        return Err(ProtocolError::UnexpectedType { value: message_type.0, stream_id }.into());
+    }
+    let reply = match inbox.frame().await? {
+        Decoded::Frame(frame) => Ok(frame.payload),
+        Decoded::Oversize(header) => {
+            Err(CallError::TooLarge { what: "an answer", length: header.payload_len(), limit: MAX_PAYLOAD })
+        }
+    };
+    match shared.arrive(stream_id, reply) {
+        Arrival::Late => tracing::debug!(stream_id, "an answer came after its call was given up"),
+        Arrival::Stray(count) if count >= shared.limits.stray_frames => {
+            return Err(ProtocolError::StrayFrames { count }.into());
+        }
+        // The first, the second, the fourth …: a peer cannot fill the log.
+        Arrival::Stray(count) if count.is_power_of_two() => {
+            tracing::warn!(stream_id, count, "a frame belongs to no call");
+        }
+        Arrival::Answer | Arrival::Stray(_) => {}
+    }
+    Ok(())
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.close(CloseReason::Local);
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the clients of a connection and its driver have in common, and the one way a call is made.
+//!
+//! Locks nest in one order: the outbox's, then the calls'. Neither is held across an await.
+
+use std::fmt;
+use std::sync::Mutex;
+
+use bytes::BufMut;
+use tokio::io::AsyncWrite;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use super::ClientLimits;
+use super::calls::{Arrival, Calls, Reply};
+use super::request::Encoder;
+use crate::error::{CallError, CloseReason};
+use crate::outbox::{AtOnce, Outbox};
+use crate::sync::lock;
+
+/// One connection.
+pub(super) struct Shared {
+    pub(super) limits: ClientLimits,
+    pub(super) outbox: Outbox,
+    calls: Mutex<Calls>,
+    /// Bounds the calls, those that wait for room included.
+    admission: Semaphore,
+    closed: watch::Sender<Option<CloseReason>>,
+}
+
+/// Forgets its call when dropped.
+struct InFlight<'a> {
+    calls: &'a Mutex<Calls>,
+    id: u32,
+    answered: bool,
+}
+
+impl Shared {
+    pub(super) fn new(write: impl AsyncWrite + Send + Unpin + 'static, limits: ClientLimits) -> Self {
+        Self {
+            outbox: Outbox::new(write, limits.buffer_bytes),
+            calls: Mutex::new(Calls::new()),
+            admission: Semaphore::new(limits.calls.min(Semaphore::MAX_PERMITS)),
+            closed: watch::Sender::new(None),
+            limits,
+        }
+    }
+
+    /// Sends a request and waits for its response envelope.
+    pub(super) async fn call(&self, encoder: &Encoder<'_>) -> Reply {
+        let frame_len = encoder.frame_len()?;
+        let _admitted = self
+            .admission
+            .try_acquire()
+            .map_err(|_none_left| CallError::Busy { limit: self.limits.calls })?;
+        let room = self.outbox.room(frame_len).await.map_err(CallError::Closed)?;
+        // Encoded only now: a request that waits for room takes no memory.
+        let mut frame = encoder.encode(frame_len);
+        let (sender, answer) = oneshot::channel();
+        let id = self.outbox.send(room, |buf| {
+            let mut calls = lock(&self.calls);
+            let id = calls.open(sender)?;
+            frame[4..8].copy_from_slice(&id.to_be_bytes());
+            buf.put_slice(&frame);
+            Ok::<_, CallError>((id, AtOnce::from(calls.len() == 1)))
+        });
+        drop(frame);
+        let mut in_flight = InFlight { calls: &self.calls, id: id?, answered: false };
+        let reply = answer.await;
+        in_flight.answered = true;
+        // A sender leaves the calls only to say something, so this is the end of the calls themselves.
+        reply.unwrap_or(Err(CallError::Closed(CloseReason::Local)))
+    }
+
+    /// Hands what a frame holds to its call.
+    pub(super) fn arrive(&self, id: u32, reply: Reply) -> Arrival {
+        lock(&self.calls).arrive(id, reply)
+    }
+
+    /// Ends the connection. The outbox keeps the first reason, and that is the one that everybody gets.
+    pub(super) fn close(&self, reason: CloseReason) {
+        let reason = self.outbox.close(reason);
+        self.closed.send_if_modified(|closed| {
+            let first = closed.is_none();
+            closed.get_or_insert_with(|| reason.clone());
+            first
+        });
+        // The outbox takes no frames any more, so no call is added behind this.
+        let waiting = lock(&self.calls).take_all();
+        for call in waiting {
+            let _gone = call.send(Err(CallError::Closed(reason.clone())));
+        }
+    }
+
+    pub(super) fn close_reason(&self) -> Option<CloseReason> {
+        self.closed.borrow().clone()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Option<CloseReason>> {
+        self.closed.subscribe()
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> usize {
+        lock(&self.calls).len()
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            lock(self.calls).give_up(self.id);
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("in_flight", &lock(&self.calls).len())
+            .field("outbox", &self.outbox)
+            .field("closed", &*self.closed.borrow())
+            .finish_non_exhaustive()
+    }
+}
