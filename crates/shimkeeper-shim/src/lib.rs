@@ -1,2 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One shim, no policy: bundle, runtime resolution, launch, bootstrap, connection, Task API, log pump, identity.
+
+mod address;
+mod api;
+mod bootstrap;
+mod bundle;
+mod call;
+mod connection;
+mod dial;
+mod dirs;
+mod fs;
+mod identity;
+mod launch;
+mod log_pump;
+pub mod mounts;
+mod resolve;
+mod task_api;
+#[cfg(test)]
+mod test_support;
+mod text;
+mod trace;
+
+pub use address::{Address, AddressError};
+pub use api::{ApiError, TaskApi};
+pub use bootstrap::{BootstrapError, BootstrapFileError, BootstrapParams};
+pub use bundle::{Bundle, BundleDraft, BundleError, BundleSpec, Swept};
+pub use call::{Call, CallError, Cause};
+pub use connection::{CloseReason, Connection};
+pub use dial::{DialError, DialMode};
+pub use dirs::{DirsError, Listing, RemoveDirsError, StateDirs};
+pub use fs::{Durability, FsError, write_atomic};
+pub use identity::{
+    BootId, IdentityError, ParseBootIdError, Pidfd, ProcessExit, ProcessIdentity, carries_mark,
+    find_by_command_line, find_by_mark, listening_socket,
+};
+pub use launch::{
+    Action, Dialect, DialectMemory, Ended, LaunchContext, LaunchError, ReapAnswer, RuntimeInfo, Started,
+};
+pub use log_pump::{LogCounters, LogDriver, LogError, LogPump};
+pub use resolve::{ResolveError, Runtime, SearchPath, ShimBinary, resolve};
+pub use trace::TraceContext;

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A bundle: the directory that is handed to a shim, and that tells us after a restart what there was.
+//!
+//! The shim may write to it, so nothing in it is trusted: its path is computed from the parsed key and never
+//! read from the `work` link, links in it are not followed, and a FIFO in the place of a file is not waited for.
+//! All of this blocks on the file system; async callers use a blocking thread.
+
+mod draft;
+mod removal;
+
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use shimkeeper_core::{HasKind, Kind, TaskKey};
+
+use crate::dirs::{self, StateDirs};
+use crate::fs::{Dir, Durability, FsError};
+use crate::mounts::MountError;
+
+pub use draft::{BundleDraft, BundleSpec};
+pub use removal::Swept;
+
+/// The bundle of one task, which exists.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    dirs: StateDirs,
+    key: TaskKey,
+}
+
+/// Why a bundle could not be made, read or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The id is taken.
+    #[error("the bundle of {key} already exists")]
+    AlreadyExists {
+        /// Whose.
+        key: TaskKey,
+    },
+    /// There is none.
+    #[error("{key} has no bundle")]
+    NotFound {
+        /// Whose.
+        key: TaskKey,
+    },
+    /// A file operation failed.
+    #[error(transparent)]
+    Fs(FsError),
+    /// What is mounted in it could not be unmounted.
+    #[error(transparent)]
+    Mount(MountError),
+    /// A mount kept appearing in it; nothing is deleted across one.
+    #[error("{} is mounted in the way of removing a bundle", path.display())]
+    Mounted {
+        /// The mount point.
+        path: PathBuf,
+    },
+    /// Removing the bundle failed, and so did removing its scratch directory.
+    #[error("{bundle}; and the scratch directory stays, too: {work}")]
+    Both {
+        /// What happened to the bundle.
+        bundle: Box<BundleError>,
+        /// What happened to the scratch directory.
+        work: Box<BundleError>,
+    },
+}
+
+const ROOTFS: &str = "rootfs";
+const WORK: &str = "work";
+const CONFIG: &str = "config.json";
+
+/// Longest file of ours that is read from a bundle, in bytes. `config.json` is not read by us.
+const MAX_FILE: usize = 1 << 20;
+
+// === impl Bundle ===
+
+impl Bundle {
+    /// The bundle of this task.
+    ///
+    /// # Errors
+    /// [`BundleError::NotFound`] if there is none.
+    pub fn open(dirs: &StateDirs, key: &TaskKey) -> Result<Self, BundleError> {
+        let bundle = Self { dirs: dirs.clone(), key: key.clone() };
+        match bundle.handle() {
+            Ok(_) => Ok(bundle),
+            Err(error) if error.is(Errno::NOENT) => Err(BundleError::NotFound { key: key.clone() }),
+            Err(error) => Err(BundleError::Fs(error)),
+        }
+    }
+
+    /// Whose it is.
+    pub fn key(&self) -> &TaskKey {
+        &self.key
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> PathBuf {
+        self.dirs.bundle_dir(&self.key)
+    }
+
+    /// The shim's scratch directory.
+    pub fn work_dir(&self) -> PathBuf {
+        self.dirs.work_dir(&self.key)
+    }
+
+    /// Where the shim mounts the container's root file system.
+    pub fn rootfs(&self) -> PathBuf {
+        self.dir().join(ROOTFS)
+    }
+
+    /// Reads a regular file in it, at most 1 MiB; `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`BundleError::Fs`], also for a link, a FIFO or a device under that name.
+    pub fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>, BundleError> {
+        Ok(self.handle()?.read(name, MAX_FILE)?)
+    }
+
+    /// Puts a file in it, whole or not at all, with exactly this mode.
+    ///
+    /// # Errors
+    /// [`BundleError::Fs`]; the old file is still there then.
+    pub fn write_file_atomic(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        mode: u32,
+        durability: Durability,
+    ) -> Result<(), BundleError> {
+        Ok(self.handle()?.write_atomic(name, bytes, mode, durability)?)
+    }
+
+    /// Opened anew each time: a bundle that is held open could not be unmounted, and costs a descriptor.
+    pub(crate) fn handle(&self) -> Result<Dir, FsError> {
+        self.dirs.state_tasks()?.open_dir(dirs::relative(&self.key))
+    }
+}
+
+// === impl BundleError ===
+
+impl BundleError {
+    /// The path that is in the way, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::AlreadyExists { .. } | Self::NotFound { .. } => None,
+            Self::Fs(error) => Some(error.path()),
+            Self::Mount(error) => error.path(),
+            Self::Mounted { path } => Some(path),
+            Self::Both { bundle, .. } => bundle.path(),
+        }
+    }
+}
+
+impl From<FsError> for BundleError {
+    fn from(error: FsError) -> Self {
+        Self::Fs(error)
+    }
+}
+
+impl From<MountError> for BundleError {
+    fn from(error: MountError) -> Self {
+        Self::Mount(error)
+    }
+}
+
+impl HasKind for BundleError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::AlreadyExists { .. } => Kind::AlreadyExists,
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::Fs(error) => error.kind(),
+            Self::Mount(error) => error.kind(),
+            Self::Mounted { .. } => Kind::FailedPrecondition,
+            Self::Both { bundle, .. } => bundle.kind(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

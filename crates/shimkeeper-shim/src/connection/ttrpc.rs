@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The ttrpc transport: our ttrpc client, with its errors in the words of this crate.
+
+use std::error::Error;
+
+use prost::Message;
+use shimkeeper_core::Namespace;
+use shimkeeper_ttrpc::{CallOptions, Client, ClientLimits, Metadata, NAMESPACE_KEY};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::task::TaskTracker;
+
+use super::close::CloseReason;
+use crate::call::{Call, Cause};
+
+/// One connection; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct TtrpcClient(Client);
+
+impl TtrpcClient {
+    /// Speaks ttrpc over the stream; the driver runs on `tasks` until the connection ends.
+    pub(super) fn open<S>(stream: S, tasks: &TaskTracker) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (client, driver) = Client::new(stream, ClientLimits::default());
+        tasks.spawn(driver.run());
+        Self(client)
+    }
+
+    /// One call; the deadline is kept by the client and told to the shim.
+    pub(super) async fn unary<Q, R>(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        namespace: &Namespace,
+        call: &Call,
+        request: &Q,
+    ) -> Result<R, Cause>
+    where
+        Q: Message,
+        R: Message + Default,
+    {
+        let mut metadata = Metadata::new().with(NAMESPACE_KEY, namespace.as_str());
+        for (key, value) in call.trace.pairs() {
+            metadata = metadata.with(key, value);
+        }
+        let options = CallOptions { timeout: call.timeout, metadata };
+        self.0.unary(service, method, request, &options).await.map_err(Cause::from)
+    }
+
+    pub(super) async fn closed(&self) -> CloseReason {
+        self.0.closed().await.into()
+    }
+
+    pub(super) fn close_reason(&self) -> Option<CloseReason> {
+        self.0.close_reason().map(CloseReason::from)
+    }
+
+    pub(super) fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl From<shimkeeper_ttrpc::CloseReason> for CloseReason {
+    fn from(reason: shimkeeper_ttrpc::CloseReason) -> Self {
+        use shimkeeper_ttrpc::CloseReason as R;
+        match reason {
+            R::PeerClosed => Self::PeerClosed,
+            R::Reset => Self::Reset,
+            R::Local => Self::Local,
+            R::Protocol(violation) => Self::Protocol { detail: violation.to_string().into() },
+            R::Io { verb, source } => {
+                Self::Io { kind: source.kind(), detail: format!("{verb}: {source}").into() }
+            }
+            other => Self::Protocol { detail: chain(&other).into() },
+        }
+    }
+}
+
+impl From<shimkeeper_ttrpc::CallError> for Cause {
+    fn from(error: shimkeeper_ttrpc::CallError) -> Self {
+        use shimkeeper_ttrpc::CallError as E;
+        match error {
+            E::Closed(reason) => Self::Closed(reason.into()),
+            E::Deadline { timeout } => Self::Deadline(timeout),
+            E::Status(status) => Self::Shim { code: status.code, message: status.message },
+            E::Busy { limit } => Self::Busy { limit },
+            error @ E::TooLarge { .. } => Self::TooLarge { detail: error.to_string() },
+            error @ E::Decode { .. } => Self::Decode { detail: chain(&error) },
+            error => Self::Transport { detail: chain(&error) },
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

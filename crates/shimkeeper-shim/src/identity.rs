@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which process is meant: a pid alone is used again, so it is never acted on alone.
+//!
+//! An identity is pid, start time and boot. It survives our own restart on disk; a [`Pidfd`] is the same thing
+//! held open, and the only way a signal leaves this crate for a process that is not our child.
+
+mod boot_id;
+mod command_line;
+mod mark;
+mod pidfd;
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use shimkeeper_core::{HasKind, Kind};
+
+pub use boot_id::{BootId, ParseBootIdError};
+pub use command_line::{find_by_command_line, listening_socket};
+pub(crate) use mark::MARK;
+pub use mark::{carries_mark, find_by_mark};
+pub use pidfd::{Pidfd, ProcessExit};
+
+/// One process of one boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// Process id.
+    pub pid: u32,
+    /// When it was started, in clock ticks after the boot.
+    pub start_time: u64,
+    /// The boot.
+    pub boot_id: BootId,
+}
+
+/// Why nothing can be said about a process. Never to be taken for its death.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The kernel's file about it cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel's file about it does not parse.
+    #[error("cannot understand {}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A call on its pidfd failed.
+    #[error("cannot {verb} process {pid}")]
+    Pidfd {
+        /// What was tried.
+        verb: &'static str,
+        /// The process.
+        pid: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Room for all of `/proc/<pid>/stat`: some fifty numbers.
+const STAT_LEN: usize = 1024;
+
+/// What `/proc/<pid>/stat` says, as far as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    parent: u32,
+    start_time: u64,
+}
+
+/// How far up a process's ancestors are looked at.
+const MAX_GENERATIONS: usize = 64;
+
+// === impl ProcessIdentity ===
+
+impl ProcessIdentity {
+    /// The process that has this pid now; `None` if there is none. One that has ended and waits for its parent
+    /// still has its pid.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if that cannot be found out.
+    pub fn of(pid: u32) -> Result<Option<Self>, IdentityError> {
+        let Some(stat) = stat(pid)? else { return Ok(None) };
+        Ok(Some(Self { pid, start_time: stat.start_time, boot_id: BootId::current()? }))
+    }
+
+    /// Whether it runs still. One that has ended and waits for its parent does not.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if that cannot be found out; it may be either then.
+    pub fn is_alive(&self) -> Result<bool, IdentityError> {
+        if self.boot_id != BootId::current()? {
+            return Ok(false);
+        }
+        let Some(stat) = stat(self.pid)? else { return Ok(false) };
+        Ok(stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X' | b'x'))
+    }
+
+    /// Whether it is this other process, or a child of it, or a child's child, …
+    ///
+    /// # Errors
+    /// [`IdentityError`] if that cannot be found out.
+    pub fn descends_from(&self, ancestor: &Self) -> Result<bool, IdentityError> {
+        let mut process = *self;
+        // Parents are older than their children, so this ends; the bound is for a /proc that says otherwise.
+        for _ in 0..MAX_GENERATIONS {
+            if process == *ancestor {
+                return Ok(true);
+            }
+            let Some(parent) = stat(process.pid)?.map(|stat| stat.parent).filter(|parent| *parent > 1) else {
+                return Ok(false);
+            };
+            let Some(parent) = Self::of(parent)? else { return Ok(false) };
+            process = parent;
+        }
+        Ok(false)
+    }
+}
+
+fn stat(pid: u32) -> Result<Option<Stat>, IdentityError> {
+    let path = PathBuf::from(format!("/proc/{pid}/stat"));
+    // The kernel gives the file no size, for which the standard library reads it in many small pieces.
+    let mut text = Vec::with_capacity(STAT_LEN);
+    match fs::File::open(&path).and_then(|file| file.take(4096).read_to_end(&mut text)) {
+        Ok(_) => parse_stat(&text).map(Some).ok_or(IdentityError::Parse { path }),
+        // ESRCH: it went between opening and reading.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(None),
+        Err(source) => Err(IdentityError::Read { path, source }),
+    }
+}
+
+/// The second field is the program's name in parentheses, and may itself hold parentheses and blanks; what
+/// counts begins after the last one. Field 22 is the start time (proc_pid_stat(5)).
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let end = text.iter().rposition(|b| *b == b')')?;
+    let mut fields = text[end + 1..].split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    let state = *fields.next()?.first()?;
+    let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let start_time = std::str::from_utf8(fields.nth(17)?).ok()?.parse().ok()?;
+    Some(Stat { state, parent, start_time })
+}
+
+// === impl IdentityError ===
+
+impl HasKind for IdentityError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Parse { .. } => Kind::Internal,
+            Self::Read { source, .. } | Self::Pidfd { source, .. } => Kind::of_io(source),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

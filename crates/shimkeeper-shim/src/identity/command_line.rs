@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Finding the shim of a bundle that another manager left: by what it was started with, and by the socket it listens on.
+//!
+//! Shims are started with `-namespace NS -id ID` (their server too, which re-executes itself with the same flags), so
+//! the command line tells whose a process is where no record does.
+
+use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use shimkeeper_core::TaskKey;
+
+use super::ProcessIdentity;
+use crate::Bundle;
+
+/// Flag of `/proc/net/unix` for a socket that accepts connections.
+const LISTENS: &str = "00010000";
+
+/// Every process that was started as the shim of this bundle: with its namespace and id, in its directory. Another
+/// manager may have a task of the same name, so the name alone says nothing. One that only looks like it proves
+/// nothing either, and a shim that several tasks share is found by one of them only.
+pub fn find_by_command_line(bundle: &Bundle) -> Vec<ProcessIdentity> {
+    let (key, dir) = (bundle.key(), bundle.dir());
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter_map(|pid| {
+            let before = ProcessIdentity::of(pid).ok()??;
+            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let is_there = || fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir);
+            let found = is_shim_of(key, &command) && is_there() && before.is_alive().ok()?;
+            (found && ProcessIdentity::of(pid).ok()? == Some(before)).then_some(before)
+        })
+        .collect()
+}
+
+fn is_shim_of(key: &TaskKey, command: &[u8]) -> bool {
+    let words: Vec<&[u8]> = command.split(|b| *b == 0).collect();
+    let follows = |flag: &[u8], value: &str| {
+        words
+            .windows(2)
+            .any(|pair| pair[0].strip_prefix(b"-").is_some_and(|f| f == flag) && pair[1] == value.as_bytes())
+    };
+    let is_helper = words.iter().any(|word| matches!(*word, b"start" | b"delete"));
+    words[0].windows(b"shim".len()).any(|w| w == b"shim")
+        && follows(b"namespace", key.namespace.as_str())
+        && follows(b"id", key.id.as_str())
+        && !is_helper
+}
+
+/// The path of the socket this process accepts connections on; `None` unless there is exactly one. A socket for
+/// debugging, which shims keep beside it as `…/debug`, does not count.
+pub fn listening_socket(pid: u32) -> Option<PathBuf> {
+    let inodes: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .ok()?
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.ok()?.path()).ok()?.into_os_string().into_string().ok()?;
+            Some(target.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
+        .collect();
+    // Seen from the process itself: it may be in another network namespace than we are.
+    let table = fs::read(format!("/proc/{pid}/net/unix")).ok()?;
+    let mut paths =
+        listening(&table).filter(|(inode, _)| inodes.iter().any(|i| i == inode)).map(|(_, path)| path);
+    match (paths.next(), paths.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
+/// Inode and path of every listening socket in the kernel's table.
+fn listening(table: &[u8]) -> impl Iterator<Item = (&str, PathBuf)> {
+    table.split(|b| *b == b'\n').skip(1).filter_map(|line| {
+        // Inodes are padded with blanks; a path with several in a row is not found, which is no harm.
+        let words: Vec<&[u8]> = line.split(|b| *b == b' ').filter(|word| !word.is_empty()).collect();
+        let [_, _, _, flags, _, _, inode, path @ ..] = words.as_slice() else { return None };
+        let path = path.join(&b' ');
+        if *flags != LISTENS.as_bytes() || !path.starts_with(b"/") || path.ends_with(b"/debug") {
+            return None;
+        }
+        Some((std::str::from_utf8(inode).ok()?, PathBuf::from(std::ffi::OsString::from_vec(path))))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shim_is_known_by_its_flags_and_its_helpers_are_not() {
+        let key = TaskKey::parse("ns", "web").unwrap();
+        let line = |text: &str| text.replace(' ', "\0").into_bytes();
+        let yes = "/usr/bin/containerd-shim-runc-v2 -namespace ns -id web -address /run/x.sock";
+        assert!(is_shim_of(&key, &line(yes)));
+        for no in [
+            "/usr/bin/containerd-shim-runc-v2 -namespace ns -id web -address /run/x.sock start",
+            "/usr/bin/containerd-shim-runc-v2 -namespace ns -id web2 -address /run/x.sock",
+            "/usr/bin/containerd-shim-runc-v2 -namespace other -id web",
+            "/bin/cat -namespace ns -id web",
+            "",
+        ] {
+            assert!(!is_shim_of(&key, &line(no)), "{no}");
+        }
+    }
+
+    #[test]
+    fn the_socket_of_a_process_is_found() {
+        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        let path = dir.path().join("a socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let found: Vec<_> = listening(&fs::read("/proc/self/net/unix").unwrap()).map(|(_, p)| p).collect();
+        assert!(found.contains(&path), "{found:?}");
+        assert_eq!(listening_socket(std::process::id()).as_deref(), Some(path.as_path()));
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The mark that every launched process carries in its environment, and by which it is found again when nothing
+//! else is left of the launch: no pid, no socket, no file.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+
+use shimkeeper_core::Incarnation;
+
+use super::ProcessIdentity;
+
+/// The variable. Its value is the incarnation.
+pub(crate) const MARK: &str = "SHIMKEEPER_LAUNCH";
+
+/// How much of a process' environment is searched, in bytes; the kernel allows a few MiB.
+const MAX_ENVIRON: u64 = 8 << 20;
+
+/// Every process that was launched for this incarnation, or descends from one that was and has kept its
+/// environment. This process is never among them.
+///
+/// A process can change what is seen here, so the mark finds those that are ours, and proves nothing about
+/// others. What cannot be read, for want of privileges or because it ends meanwhile, is left out.
+pub fn find_by_mark(incarnation: Incarnation) -> Vec<ProcessIdentity> {
+    let wanted = format!("{MARK}={incarnation}");
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| *pid != std::process::id())
+        .filter_map(|pid| marked(pid, wanted.as_bytes()))
+        .collect()
+}
+
+/// Whether exactly this process carries the mark of this launch.
+pub fn carries_mark(process: &ProcessIdentity, incarnation: Incarnation) -> bool {
+    marked(process.pid, format!("{MARK}={incarnation}").as_bytes()) == Some(*process)
+}
+
+fn marked(pid: u32, wanted: &[u8]) -> Option<ProcessIdentity> {
+    let before = ProcessIdentity::of(pid).ok()??;
+    let mut environ = Vec::new();
+    let file = File::open(Path::new("/proc").join(pid.to_string()).join("environ")).ok()?;
+    file.take(MAX_ENVIRON).read_to_end(&mut environ).ok()?;
+    let found = environ.split(|b| *b == 0).any(|entry| entry == wanted);
+    // Compared again: the pid may have gone to another process between the two readings.
+    (found && ProcessIdentity::of(pid).ok()? == Some(before)).then_some(before)
+}

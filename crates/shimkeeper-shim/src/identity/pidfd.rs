@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A process held open. It cannot be mistaken for another one, even when its pid is used again.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::ioctl::{Updater, opcode};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::{IdentityError, ProcessIdentity};
+
+/// A handle of a process that was checked to be the one that was meant.
+#[derive(Debug)]
+pub struct Pidfd {
+    fd: OwnedFd,
+    identity: ProcessIdentity,
+}
+
+/// How a process ended, from the kernel itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProcessExit {
+    /// It returned, with this code.
+    Code(u8),
+    /// A signal with this number ended it.
+    Signal(u8),
+}
+
+/// `struct pidfd_info` in its first version (`linux/pidfd.h`); newer kernels take it as it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup_id: u64,
+    pid: u32,
+    tgid: u32,
+    ppid: u32,
+    ids: [u32; 8],
+    exit_code: i32,
+}
+
+/// Asks for, and tells of, `exit_code`. Kernels before 6.15 do not know it.
+const INFO_EXIT: u64 = 1 << 3;
+const GET_INFO: rustix::ioctl::Opcode = opcode::read_write::<PidfdInfo>(0xff, 11);
+
+// === impl Pidfd ===
+
+impl Pidfd {
+    /// Opens this process; `None` if it is gone for good, whoever has its pid now.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if that cannot be found out.
+    pub fn open(identity: &ProcessIdentity) -> Result<Option<Self>, IdentityError> {
+        let Some(pid) = i32::try_from(identity.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+        let fd = match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(fd) => fd,
+            // EINVAL: the number belongs to a thread by now, so not to the process.
+            Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
+            Err(errno) => return Err(identity.failed("open", errno.into())),
+        };
+        // Opened first and compared then: whoever has the pid now is the one that was opened.
+        let same = ProcessIdentity::of(identity.pid)? == Some(*identity);
+        Ok(same.then_some(Self { fd, identity: *identity }))
+    }
+
+    /// Whose it is.
+    pub fn identity(&self) -> &ProcessIdentity {
+        &self.identity
+    }
+
+    /// Sends a signal; `false` if the process has ended and was waited for.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if the signal is not allowed.
+    pub fn signal(&self, signal: Signal) -> Result<bool, IdentityError> {
+        match rustix::process::pidfd_send_signal(&self.fd, signal) {
+            Ok(()) => Ok(true),
+            Err(Errno::SRCH) => Ok(false),
+            Err(errno) => Err(self.identity.failed("signal", errno.into())),
+        }
+    }
+
+    /// Waits until the process has ended, at once if it has.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if it cannot be waited for, such as for want of file descriptors.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; any number may wait at the same time.
+    pub async fn exited(&self) -> Result<(), IdentityError> {
+        let failed = |source| self.identity.failed("wait for", source);
+        // A descriptor of its own for each waiter: one can be registered only once.
+        let fd = register(self.fd.try_clone().map_err(failed)?).map_err(failed)?;
+        fd.readable().await.map(drop).map_err(failed)
+    }
+
+    /// How the process ended, known to the kernel once its parent has waited for it; `None` before that, and on
+    /// kernels before 6.15.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if the kernel refuses for another reason.
+    pub fn exit_status(&self) -> Result<Option<ProcessExit>, IdentityError> {
+        match exit_info(self.fd.as_fd()) {
+            Ok(info) if info.mask & INFO_EXIT != 0 => Ok(Some(ProcessExit::of_wait_status(info.exit_code))),
+            // ENOTTY, EINVAL: an older kernel. ESRCH: gone, and nothing was kept.
+            Ok(_) | Err(Errno::NOTTY | Errno::INVAL | Errno::SRCH) => Ok(None),
+            Err(errno) => Err(self.identity.failed("ask for the exit status of", errno.into())),
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "tokio cannot know that the descriptor stays open")]
+fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` keeps its descriptor open, and the same, for as long as the `AsyncFd` owns it.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+}
+
+#[expect(unsafe_code, reason = "rustix has no wrapper for this ioctl yet")]
+fn exit_info(fd: BorrowedFd<'_>) -> Result<PidfdInfo, Errno> {
+    let mut info = PidfdInfo { mask: INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the opcode carries the size of `PidfdInfo`, which is laid out as the kernel's structure; the kernel
+    // reads and writes that many bytes and keeps no pointer. Every bit pattern is a valid `PidfdInfo`.
+    let ioctl = unsafe { Updater::<GET_INFO, PidfdInfo>::new(&mut info) };
+    // SAFETY: as above; on a descriptor that is no pidfd the call fails without touching the structure.
+    unsafe { rustix::ioctl::ioctl(fd, ioctl) }?;
+    Ok(info)
+}
+
+// === impl ProcessExit ===
+
+impl ProcessExit {
+    /// The status as shims report it: the code, or 128 and the signal's number.
+    pub fn status(self) -> u32 {
+        match self {
+            Self::Code(code) => u32::from(code),
+            Self::Signal(number) => 128 + u32::from(number),
+        }
+    }
+
+    /// From what `waitpid` hands out.
+    fn of_wait_status(status: i32) -> Self {
+        let [low, code, ..] = status.to_le_bytes();
+        match low & 0x7f {
+            0 => Self::Code(code),
+            signal => Self::Signal(signal),
+        }
+    }
+}
+
+impl ProcessIdentity {
+    fn failed(&self, verb: &'static str, source: io::Error) -> IdentityError {
+        IdentityError::Pidfd { verb, pid: self.pid, source }
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Real processes: children that exit, are killed, and wait to be waited for.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rustix::process::Signal;
+use shimkeeper_core::Incarnation;
+
+use super::*;
+
+/// A child that does this in a shell; its standard input is a pipe that ends with the handle.
+fn shell(script: &str) -> Child {
+    Command::new("/bin/sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap()
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future).await.expect("happens within ten seconds")
+}
+
+#[tokio::test]
+async fn the_exit_code_is_known_through_the_pidfd() {
+    let mut child = shell("read _; exit 7");
+    let identity = ProcessIdentity::of(child.id()).unwrap().unwrap();
+    let pidfd = Pidfd::open(&identity).unwrap().unwrap();
+    assert!(identity.is_alive().unwrap());
+    assert_eq!(pidfd.exit_status().unwrap(), None);
+
+    drop(child.stdin.take());
+    soon(async { tokio::try_join!(pidfd.exited(), pidfd.exited()) }).await.unwrap();
+    assert!(!identity.is_alive().unwrap(), "a zombie is dead");
+    assert!(Pidfd::open(&identity).unwrap().is_some(), "and has its pid still");
+    child.wait().unwrap();
+
+    assert!(!identity.is_alive().unwrap());
+    assert!(Pidfd::open(&identity).unwrap().is_none());
+    assert!(!pidfd.signal(Signal::KILL).unwrap());
+    soon(pidfd.exited()).await.unwrap();
+    match pidfd.exit_status().unwrap() {
+        Some(exit) => assert_eq!((exit, exit.status()), (ProcessExit::Code(7), 7)),
+        None => assert!(!kernel_keeps_exit_codes(), "this kernel keeps exit codes"),
+    }
+}
+
+#[tokio::test]
+async fn a_deadly_signal_is_known_through_the_pidfd() {
+    let mut child = shell("read _");
+    let identity = ProcessIdentity::of(child.id()).unwrap().unwrap();
+    let pidfd = Pidfd::open(&identity).unwrap().unwrap();
+    assert!(pidfd.signal(Signal::KILL).unwrap());
+    soon(pidfd.exited()).await.unwrap();
+    child.wait().unwrap();
+    match pidfd.exit_status().unwrap() {
+        Some(exit) => assert_eq!((exit, exit.status()), (ProcessExit::Signal(9), 137)),
+        None => assert!(!kernel_keeps_exit_codes(), "this kernel keeps exit codes"),
+    }
+}
+
+#[test]
+fn a_child_descends_from_its_parent_and_carries_its_own_mark_only() {
+    let mark = Incarnation::fresh();
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "read _"])
+        .env(MARK, mark.to_string())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let parent = ProcessIdentity::of(std::process::id()).unwrap().unwrap();
+    let identity = ProcessIdentity::of(child.id()).unwrap().unwrap();
+    assert!(identity.descends_from(&parent).unwrap() && identity.descends_from(&identity).unwrap());
+    assert!(!parent.descends_from(&identity).unwrap());
+    assert!(carries_mark(&identity, mark) && !carries_mark(&identity, Incarnation::fresh()));
+    assert!(!carries_mark(&parent, mark));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn kernel_keeps_exit_codes() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(15))
+}
+
+#[test]
+fn another_life_of_a_pid_is_another_process() {
+    let me = ProcessIdentity::of(std::process::id()).unwrap().unwrap();
+    assert!(me.is_alive().unwrap());
+    let earlier = ProcessIdentity { start_time: me.start_time - 1, ..me };
+    let other_boot =
+        ProcessIdentity { boot_id: "0123abcd-0000-4000-8000-00000000000f".parse().unwrap(), ..me };
+    for stranger in [earlier, other_boot] {
+        assert!(!stranger.is_alive().unwrap());
+        assert!(Pidfd::open(&stranger).unwrap().is_none());
+    }
+    for nobody in [0, u32::MAX, i32::MAX as u32] {
+        assert_eq!(ProcessIdentity::of(nobody).unwrap(), None);
+        assert!(Pidfd::open(&ProcessIdentity { pid: nobody, ..me }).unwrap().is_none());
+    }
+}
+
+#[test]
+fn identities_are_kept_as_json() {
+    let me = ProcessIdentity::of(std::process::id()).unwrap().unwrap();
+    let json = serde_json::to_string(&me).unwrap();
+    assert_eq!(serde_json::from_str::<ProcessIdentity>(&json).unwrap(), me);
+}
+
+#[test]
+fn marked_processes_are_found_with_their_children() {
+    let (ours, other) = (Incarnation::fresh(), Incarnation::fresh());
+    let spawn = |mark: Incarnation| {
+        let mut command = Command::new("/bin/sh");
+        // Two processes each: the shell, and `cat`, which it waits for.
+        command
+            .args(["-c", "cat; :"])
+            .env(MARK, mark.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let (mut one, mut two) = (spawn(ours), spawn(other));
+    // `cat` carries the mark only once it is executed.
+    let started = std::time::Instant::now();
+    while find_by_mark(ours).len() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(10), "both are found");
+        std::thread::yield_now();
+    }
+    assert!(find_by_mark(ours).iter().any(|found| found.pid == one.id()));
+    assert!(!find_by_mark(ours).iter().any(|found| found.pid == two.id()));
+    for child in [&mut one, &mut two] {
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+    assert_eq!(find_by_mark(ours), []);
+}
+
+#[test]
+fn a_programs_name_cannot_shift_the_fields() {
+    let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
+    for name in ["sh", "a b", ") R 1 (", "))((", ""] {
+        let text = format!("12 ({name}) {fields}\n");
+        assert_eq!(
+            parse_stat(text.as_bytes()),
+            Some(Stat { state: b'S', parent: 1, start_time: 4242 }),
+            "{name}"
+        );
+    }
+    assert_eq!(parse_stat(b"12 (sh) S 1 2"), None);
+    assert_eq!(parse_stat(b""), None);
+}
+
+proptest! {
+    #[test]
+    fn no_stat_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse_stat(&text);
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Arguments and environment of a shim's binary: containerd's, to the order of the flags.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::{Action, LaunchContext};
+use crate::bundle::Bundle;
+use crate::identity::MARK;
+use crate::resolve::ShimBinary;
+
+/// The call for one task.
+///
+/// Our own environment is passed on, as containerd does: proxies, tracing and library paths reach the shim so.
+pub(super) fn for_task(binary: &ShimBinary, action: Action, cx: &LaunchContext, bundle: &Bundle) -> Command {
+    let mut command = plain(binary);
+    command.arg("-namespace").arg(cx.key.namespace.as_str());
+    command.arg("-address").arg(&cx.address);
+    command.arg("-publish-binary").arg(&cx.publish_binary);
+    command.arg("-id").arg(cx.key.id.as_str());
+    if action == Action::Delete {
+        command.arg("-bundle").arg(bundle.dir());
+    }
+    if cx.debug {
+        command.arg("-debug");
+    }
+    command.arg(action.as_str());
+    command.current_dir(bundle.dir());
+
+    command.env("GOMAXPROCS", "2");
+    // Still 2 although 3 is spoken: shims only look whether it is there.
+    command.env("MAX_SHIM_VERSION", "2");
+    command.env("TTRPC_ADDRESS", &cx.ttrpc_address);
+    command.env("GRPC_ADDRESS", &cx.address);
+    command.env("NAMESPACE", cx.key.namespace.as_str());
+    if action == Action::Start {
+        command.envs(cx.env.iter().map(|(name, value)| (name, value)));
+    }
+    // Last, so that no configuration hides whose process it is.
+    command.env(MARK, cx.mark.to_string());
+    command
+}
+
+/// The binary, in a process group of its own, with pipes. No `pre_exec`: that would turn the spawn into a fork.
+pub(super) fn plain(binary: &ShimBinary) -> Command {
+    let mut command = Command::new(binary.path());
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}

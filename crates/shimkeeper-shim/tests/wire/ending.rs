@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The end of a connection: once, for everybody, and with its reason.
+
+use shimkeeper_core::{HasKind, Kind};
+use shimkeeper_proto::containerd::task::v3 as task;
+use shimkeeper_shim::{Call, CloseReason};
+use tokio::time::timeout;
+
+use crate::fake::{APIS, Behaviour, FakeShim, LONG, drivers_end};
+
+#[tokio::test]
+async fn a_killed_shim_ends_the_connection_for_every_waiter_and_every_call() {
+    for api in APIS {
+        let mut shim = FakeShim::start(api, Behaviour::HangOnWait);
+        let connection = shim.dial().await;
+        let waiters: Vec<_> = (0..5)
+            .map(|_| {
+                let connection = connection.clone();
+                shim.tasks.spawn(async move { connection.closed().await })
+            })
+            .collect();
+        let in_flight = {
+            let connection = connection.clone();
+            let request = task::WaitRequest::default();
+            shim.tasks.spawn(async move { connection.wait(&Call::unbounded(), &request).await })
+        };
+        shim.has_seen("Wait").await;
+        shim.kill();
+        for waiter in waiters {
+            let reason = timeout(LONG, waiter).await.expect("closed() fires").unwrap();
+            assert!(matches!(reason, CloseReason::PeerClosed | CloseReason::Reset), "{api}: {reason}");
+            assert_eq!(connection.close_reason(), Some(reason), "{api}: the same for everybody");
+        }
+        let error = timeout(LONG, in_flight).await.expect("the call ends").unwrap().unwrap_err();
+        assert!(error.is_closed(), "{api}: {error}");
+        assert_eq!(error.kind(), Kind::Unavailable);
+        let late =
+            connection.connect(&Call::unbounded(), &task::ConnectRequest::default()).await.unwrap_err();
+        assert!(late.is_closed(), "{api}: {late}");
+        assert_eq!(Some(connection.closed().await), connection.close_reason());
+        drop(connection);
+        drivers_end(&shim.tasks).await;
+    }
+}
+
+#[tokio::test]
+async fn our_own_close_is_an_end_like_any_other() {
+    for api in APIS {
+        let shim = FakeShim::start(api, Behaviour::HangOnWait);
+        let connection = shim.dial().await;
+        let in_flight = {
+            let connection = connection.clone();
+            let request = task::WaitRequest::default();
+            shim.tasks.spawn(async move { connection.wait(&Call::unbounded(), &request).await })
+        };
+        shim.has_seen("Wait").await;
+        connection.close();
+        connection.close();
+        assert_eq!(timeout(LONG, connection.closed()).await, Ok(CloseReason::Local), "{api}");
+        let error = timeout(LONG, in_flight).await.expect("the call ends").unwrap().unwrap_err();
+        assert!(error.is_closed(), "{api}: {error}");
+        // The clone is still there: a closed connection needs no drop to let go of its socket and its tasks.
+        drivers_end(&shim.tasks).await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_clone_closes_the_connection() {
+    for api in APIS {
+        let shim = FakeShim::start(api, Behaviour::Answer);
+        let connection = shim.dial().await;
+        let clone = connection.clone();
+        drop(connection);
+        clone.connect(&Call::within(LONG), &task::ConnectRequest::default()).await.unwrap();
+        drop(clone);
+        drivers_end(&shim.tasks).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_call_leaves_the_connection_alone() {
+    for api in APIS {
+        let shim = FakeShim::start(api, Behaviour::HangOnWait);
+        let connection = shim.dial().await;
+        {
+            let request = task::WaitRequest::default();
+            let call = Call::unbounded();
+            tokio::select! {
+                answer = connection.wait(&call, &request) => panic!("{api}: {answer:?}"),
+                () = shim.has_seen("Wait") => {}
+            }
+        }
+        connection.connect(&Call::within(LONG), &task::ConnectRequest::default()).await.unwrap();
+        assert_eq!(connection.close_reason(), None, "{api}");
+    }
+}
+
+#[tokio::test]
+async fn the_peer_is_the_one_who_listens() {
+    for api in APIS {
+        let shim = FakeShim::start(api, Behaviour::Answer);
+        let peer = shim.dial().await.peer_cred().expect("a unix socket has a peer");
+        assert_eq!(peer.pid, Some(std::process::id()), "{api}");
+        assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
+    }
+}
