@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The floor under the numbers: no number up to it is ever given again.
+//!
+//! Two slots of sixteen bytes (number, crc32 of it, zeros), written in turn, so that a torn write leaves the
+//! other. The file never grows after it was made: it can be written when the disk is full.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::dir::Directory;
+use super::{JournalError, dir};
+
+const NAME: &str = "floor";
+const SLOT: usize = 16;
+
+/// The open file and what it says.
+#[derive(Debug)]
+pub(super) struct Floor {
+    file: File,
+    path: std::path::PathBuf,
+    value: u64,
+    /// The slot that holds `value`; the other is written next.
+    slot: usize,
+}
+
+impl Floor {
+    pub(super) fn open(dir: &Directory) -> Result<Self, JournalError> {
+        let file = dir.open_or_create_file(NAME)?;
+        let error = |source| dir.error("read", NAME, source);
+        let mut bytes = [0; 2 * SLOT];
+        if file.metadata().map_err(error)?.len() < bytes.len() as u64 {
+            let made = file.write_all_at(&slot(0), 0).and_then(|()| file.write_all_at(&slot(0), SLOT as u64));
+            made.and_then(|()| file.sync_all()).map_err(|source| dir.error("write", NAME, source))?;
+            dir.sync()?;
+        }
+        file.read_exact_at(&mut bytes, 0).map_err(error)?;
+        let (first, second) = bytes.split_at(SLOT);
+        let (value, slot) = [(read(first), 0), (read(second), 1)].into_iter().max().unwrap_or_default();
+        Ok(Self { file, path: dir.path().join(NAME), value: value.unwrap_or(0), slot })
+    }
+
+    pub(super) fn value(&self) -> u64 {
+        self.value
+    }
+
+    /// Raises the floor to `value`, durably; it never sinks.
+    pub(super) fn raise(&mut self, value: u64) -> Result<(), JournalError> {
+        if value > self.value {
+            let other = 1 - self.slot;
+            self.write(other, value).map_err(|source| dir::file_error("write", self.path.clone(), source))?;
+            (self.value, self.slot) = (value, other);
+        }
+        Ok(())
+    }
+
+    fn write(&self, into: usize, value: u64) -> io::Result<()> {
+        self.file.write_all_at(&slot(value), (into * SLOT) as u64)?;
+        self.file.sync_data()
+    }
+}
+
+fn slot(value: u64) -> [u8; SLOT] {
+    let mut slot = [0; SLOT];
+    let value = value.to_le_bytes();
+    slot[..8].copy_from_slice(&value);
+    slot[8..12].copy_from_slice(&crc32fast::hash(&value).to_le_bytes());
+    slot
+}
+
+fn read(slot: &[u8]) -> Option<u64> {
+    let (value, rest) = slot.split_first_chunk::<8>()?;
+    let crc = rest.first_chunk::<4>()?;
+    (crc32fast::hash(value) == u32::from_le_bytes(*crc)).then(|| u64::from_le_bytes(*value))
+}
