@@ -1,2 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the tests share: the scripted fake shim, an event recorder, private directories.
+//! What the tests share: the scripted fake shim, an event recorder, private directories, and the list of what a
+//! manager left behind.
+//!
+//! The fake shim comes in two forms with one model and one script. [`FakeShim`] lives in the test's process, on any
+//! stream and under a paused clock. The binary `containerd-shim-fake-v2`, found by [`fake_shim_binary`], is a shim
+//! as a manager meets it: a helper that starts a server, real child processes, a `delete` action. Neither needs
+//! root or a container.
+//!
+//! The wire code is the testkit's own: see `wire`.
+
+mod binary;
+pub mod deps;
+mod dirs;
+mod fake;
+mod grpc;
+mod host;
+mod leftovers;
+mod locate;
+mod model;
+mod outbox;
+mod procs;
+mod publisher;
+mod recorder;
+mod script;
+mod shim;
+mod spec;
+mod stamp;
+mod wire;
+
+pub use binary::main as fake_shim_main;
+pub use dirs::TestDirs;
+pub use fake::FakeShim;
+pub use leftovers::{FoundProcess, Leftovers, Scope};
+pub use locate::fake_shim_binary;
+pub use recorder::{EventRecorder, NotSeen, Recorded};
+pub use script::{
+    ANNOTATION, Act, Answer, BUNDLE_FILE, Blob, DeleteAct, Dialect, Emission, Events, Format, LogText,
+    Method, Rule, SCRIPT_ENV, SOCKET_DIR_ENV, Script, ScriptError, StartStep, When,
+};
+pub use shim::Received;
+pub use spec::{TEST_CGROUP, TestSpec};
