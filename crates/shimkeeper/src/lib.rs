@@ -1,2 +1,90 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The library: a manager of containerd shims that does not believe them.
+//!
+//! A [`Manager`] is opened on two directories of the caller's. It launches shims, speaks to them, and owns their
+//! fate; a [`Task`] is a container under a shim, a [`Process`] an extra process in it. A shim may be slow, stuck,
+//! lying or gone: no call waits for ever, nothing that runs is destroyed on doubt, and every started process has
+//! exactly one exit, with where its status comes from.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use shimkeeper::{Config, CreateTask, Manager, Stdio, TaskKey, oci::ContainerSpec};
+//! use tokio::io::AsyncReadExt as _;
+//!
+//! let manager = Manager::open(Config::new("/run/example", "/var/lib/example")).await?;
+//! let spec = ContainerSpec::new("/srv/rootfs", ["/bin/echo", "hello"]).to_json()?;
+//! let key = TaskKey::parse("default", "greeter")?;
+//! let task = manager.create(CreateTask::new(key, spec).stdio(Stdio::Piped { stdin: false })).await?;
+//! let mut output = task.take_io().and_then(|io| io.stdout).expect("it was made with pipes");
+//!
+//! task.start().await?;
+//! let mut said = String::new();
+//! output.read_to_string(&mut said).await?;
+//! let exit = task.wait().await?;
+//! task.delete().await?;
+//! assert_eq!((said.as_str(), exit.status), ("hello\n", 0));
+//! # Ok(()) }
+//! ```
+
+mod adopt;
+mod checkpoint;
+mod config;
+mod convert;
+mod create;
+mod deadlines;
+mod diagnosis;
+mod dialing;
+mod ending;
+mod env;
+mod error;
+mod events_endpoint;
+mod hint;
+mod identify;
+mod ledger;
+mod lock;
+mod machine;
+mod manager;
+mod monitor;
+pub mod oci;
+mod phases;
+mod process;
+mod publish;
+mod reap;
+mod reconcile;
+mod record;
+mod registry;
+mod resources;
+mod runc;
+mod scope;
+mod shim;
+mod signals;
+mod state;
+mod stats;
+mod stdio;
+mod supervisor;
+mod task;
+mod words;
+
+pub use adopt::{Adoption, Verdict};
+pub use checkpoint::Checkpoint;
+pub use config::Config;
+pub use create::CreateTask;
+pub use deadlines::Deadlines;
+pub use diagnosis::Diagnosis;
+pub use error::{Cause, Error, Refused, Step};
+pub use lock::LockError;
+pub use manager::Manager;
+pub use phases::{Phase, Phases};
+pub use process::Process;
+pub use resources::Resources;
+pub use runc::RuncOptions;
+pub use shimkeeper_core::{
+    Any, ExecId, Exit, HasKind, IdError, Incarnation, Kind, Mount, Namespace, ProcessKey, Provenance, TaskId,
+    TaskKey,
+};
+pub use shimkeeper_events as events;
+pub use shimkeeper_shim::RuntimeInfo;
+pub use state::{ProcessState, Status};
+pub use stats::Stats;
+pub use stdio::{OutputPipe, ProcessIo, StdinPipe, Stdio, StdioPaths};
+pub use task::{ExecTask, Task, TaskPid};

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How far adoption has come, and what it concluded.
+
+use std::fmt;
+
+use shimkeeper_core::TaskKey;
+
+/// What adoption concluded of one bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Its task goes on under our care.
+    Adopted,
+    /// Its task ended while nobody watched; the shim still knew how. It is kept until it is deleted.
+    EndedWhileAway,
+    /// A shim was launched and no task made in it, or its deletion was interrupted: cleared up.
+    Leaked,
+    /// Its shim is proven dead; its end is announced and it is cleared up.
+    Dead,
+    /// Its shim does not answer and is not proven dead: kept, and dialed again.
+    Unreachable {
+        /// What was seen of it.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adopted => f.write_str("adopted"),
+            Self::EndedWhileAway => f.write_str("ended while away"),
+            Self::Leaked => f.write_str("leaked"),
+            Self::Dead => f.write_str("dead"),
+            Self::Unreachable { reason } => write!(f, "unreachable: {reason}"),
+        }
+    }
+}
+
+/// The progress of adoption.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Adoption {
+    /// How many bundles were found at start.
+    pub found: usize,
+    /// What was concluded so far, in the order of conclusion.
+    pub verdicts: Vec<(TaskKey, Verdict)>,
+    /// Whether there is nothing left to conclude.
+    pub finished: bool,
+}
+
+impl Adoption {
+    pub(super) fn of(found: usize) -> Self {
+        Self { found, ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, key: TaskKey, verdict: Verdict) {
+        self.verdicts.push((key, verdict));
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// What was concluded of one task.
+    pub fn verdict(&self, key: &TaskKey) -> Option<&Verdict> {
+        self.verdicts.iter().find(|(k, _)| k == key).map(|(_, verdict)| verdict)
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a caller asks for: a task, described.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use shimkeeper_core::{Any, Mount, TaskKey};
+
+use crate::runc::RuncOptions;
+use crate::stdio::Stdio;
+
+/// How the binaries of runc's shim are called.
+const RUNC_SHIM: &[u8] = b"containerd-shim-runc-";
+
+/// A task to be made.
+#[derive(Clone, Debug)]
+pub struct CreateTask {
+    pub(crate) key: TaskKey,
+    pub(crate) spec: Bytes,
+    pub(crate) runtime: String,
+    pub(crate) options: Options,
+    pub(crate) rootfs: Vec<Mount>,
+    pub(crate) stdio: Stdio,
+    pub(crate) checkpoint: String,
+}
+
+/// What the shim gets as its runtime options.
+#[derive(Clone, Debug)]
+pub(crate) enum Options {
+    /// Those of runc's shim for runc's shim, none for others.
+    Unset,
+    Runc(RuncOptions),
+    Foreign(Any),
+}
+
+impl CreateTask {
+    /// A task that runs the container of an OCI spec (the bytes of a `config.json`, passed on as they are) on runc's
+    /// shim, with no input or output.
+    pub fn new(key: TaskKey, spec: impl Into<Bytes>) -> Self {
+        Self {
+            key,
+            spec: spec.into(),
+            runtime: "io.containerd.runc.v2".to_owned(),
+            options: Options::Unset,
+            rootfs: Vec::new(),
+            stdio: Stdio::Null,
+            checkpoint: String::new(),
+        }
+    }
+
+    /// On another shim: a runtime name (`io.containerd.runc.v2`) or the absolute path of a shim binary.
+    pub fn runtime(mut self, name_or_path: impl Into<String>) -> Self {
+        self.runtime = name_or_path.into();
+        self
+    }
+
+    /// With options of runc's shim, which runc's shim gets in any case. The runtime's own state is kept below the
+    /// manager's `state` unless a root is given, so that two managers on one host never touch each other's containers.
+    pub fn runc(mut self, options: RuncOptions) -> Self {
+        self.options = Options::Runc(options);
+        self
+    }
+
+    /// With options of another shim, passed on as they are.
+    pub fn options(mut self, options: Any) -> Self {
+        self.options = Options::Foreign(options);
+        self
+    }
+
+    /// With mounts that the shim makes for the container's root file system.
+    pub fn rootfs(mut self, mounts: Vec<Mount>) -> Self {
+        self.rootfs = mounts;
+        self
+    }
+
+    /// With input and output.
+    pub fn stdio(mut self, stdio: Stdio) -> Self {
+        self.stdio = stdio;
+        self
+    }
+
+    /// Restored from a checkpoint directory.
+    pub fn restore_from(mut self, checkpoint: impl Into<String>) -> Self {
+        self.checkpoint = checkpoint.into();
+        self
+    }
+}
+
+impl Options {
+    /// What a shim of this binary gets, for a manager with this state directory.
+    pub(crate) fn to_any(&self, binary: &Path, state: &Path) -> Option<Any> {
+        let is_runc = binary.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(RUNC_SHIM));
+        match self {
+            Self::Unset if is_runc => Some(RuncOptions::default().to_any(state)),
+            // Another shim may refuse options that are not its own.
+            Self::Unset => None,
+            Self::Runc(options) => Some(options.to_any(state)),
+            Self::Foreign(any) => Some(any.clone()).filter(|any| !any.type_url.is_empty()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_runcs_shim_gets_options_nobody_asked_for() {
+        let given =
+            |options: Options, binary: &str| options.to_any(Path::new(binary), Path::new("/s")).is_some();
+        assert!(given(Options::Unset, "/usr/bin/containerd-shim-runc-v2"));
+        assert!(!given(Options::Unset, "/usr/bin/containerd-shim-kata-v2"));
+        assert!(given(Options::Runc(RuncOptions::default()), "/opt/my-shim"));
+        assert!(!given(Options::Foreign(Any::default()), "/usr/bin/containerd-shim-runc-v2"));
+    }
+}

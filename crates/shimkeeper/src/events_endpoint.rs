@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where shims send their events: containerd's ttrpc Events service on a socket below the state directory.
+//!
+//! A task's events go through its ledger, which says what becomes of them; what is no task's is passed on. An exit
+//! is on disk before it is published.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use shimkeeper_core::{Exit, HasKind as _, Kind, Provenance, TaskKey};
+use shimkeeper_events::{Envelope, TaskEvent};
+use shimkeeper_proto::containerd::services::events::ttrpc::v1::{EVENTS_SERVICE, ForwardRequest};
+use shimkeeper_proto::google::protobuf::Empty;
+use shimkeeper_ttrpc::{Answer, Context, Server, ServerLimits, Service, Status};
+use tokio::net::UnixListener;
+
+use crate::env::Env;
+use crate::error::{Error, Refused, Step};
+use crate::ledger::Fact;
+use crate::monitor;
+use crate::publish;
+use crate::registry::Entry;
+
+/// Room for a path in a socket's address, without the closing zero byte.
+pub(crate) const MAX_SOCKET_PATH: usize = 107;
+
+/// The socket, and the file that leads to it.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+/// Makes the socket. The lock on the directory says that whoever had it before us is gone.
+pub(crate) fn listen(path: &Path) -> Result<Endpoint, Error> {
+    let len = path.as_os_str().len();
+    if len > MAX_SOCKET_PATH {
+        let refused = Refused::PathTooLong { path: path.to_owned(), len, max: MAX_SOCKET_PATH };
+        return Err(Error::new(Step::Open, refused));
+    }
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io(Step::Open, "replace socket", path, e));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(|e| Error::io(Step::Open, "listen on", path, e))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|e| Error::io(Step::Open, "protect socket", path, e))?;
+    let inode =
+        std::fs::symlink_metadata(path).map_err(|e| Error::io(Step::Open, "examine socket", path, e))?.ino();
+    Ok(Endpoint { listener, path: path.to_owned(), inode })
+}
+
+/// Serves until the manager leaves.
+pub(crate) async fn serve(env: Arc<Env>, endpoint: Endpoint) {
+    let stop = env.scope.detach_token().clone();
+    let service: Arc<dyn Service> = Arc::new(Events { env });
+    Server::new(ServerLimits::default())
+        .service(EVENTS_SERVICE, service)
+        .require_same_user(true)
+        .serve(endpoint.listener, stop)
+        .await;
+    // Only our own: the next manager may have its socket there already.
+    if std::fs::symlink_metadata(&endpoint.path).is_ok_and(|meta| meta.ino() == endpoint.inode) {
+        let _ = std::fs::remove_file(&endpoint.path);
+    }
+}
+
+struct Events {
+    env: Arc<Env>,
+}
+
+impl Service for Events {
+    fn call<'a>(&'a self, method: &'a str, payload: Bytes, context: &'a Context) -> Answer<'a> {
+        Box::pin(async move {
+            if method != "Forward" {
+                return Err(Status::unknown_method(method));
+            }
+            let request = ForwardRequest::decode(payload).map_err(|e| {
+                Status::new(Kind::InvalidArgument.code(), format!("event cannot be decoded: {e}"))
+            })?;
+            let envelope = Envelope::try_from(request)
+                .map_err(|e| Status::new(e.kind().code(), format!("event refused: {e}")))?;
+            self.take_in(Arc::new(envelope), context).await;
+            Ok(Empty::default().encode_to_vec().into())
+        })
+    }
+}
+
+impl Events {
+    async fn take_in(&self, envelope: Arc<Envelope>, context: &Context) {
+        match TaskEvent::decode(&envelope) {
+            Ok(None) => {
+                self.env.exchange.publish(&envelope);
+            }
+            Ok(Some((key, event))) => self.take_in_task_event(&key, event, &envelope, context).await,
+            Err(error) => {
+                tracing::warn!(topic = %envelope.topic(), namespace = %envelope.namespace(), %error, "event dropped");
+            }
+        }
+    }
+
+    async fn take_in_task_event(
+        &self,
+        key: &TaskKey,
+        event: TaskEvent,
+        envelope: &Arc<Envelope>,
+        context: &Context,
+    ) {
+        let Some(Entry::Shim(shim)) = self.env.registry.get(key) else {
+            // Late, from a task that is over and whose end has been told.
+            tracing::debug!(task = %key, topic = %envelope.topic(), "event of no task dropped");
+            return;
+        };
+        let sender = context.peer.and_then(|peer| peer.pid);
+        if let (Some(sender), Some(known)) = (sender, shim.identity())
+            && sender != known.pid
+        {
+            let senders = self.env.registry.shims();
+            if senders.iter().any(|other| other.identity().is_some_and(|other| other.pid == sender)) {
+                tracing::warn!(task = %key, sender, topic = %envelope.topic(), "event dropped: it is from the shim of another task");
+                return;
+            }
+            // Not refused: a shim may have its events sent by another process.
+            tracing::debug!(task = %key, sender, shim = known.pid, "event from another process than the shim");
+        }
+        let fact = fact(event);
+        if let Fact::Exited(process, exit) = &fact
+            && shim.ledger.accept_exit(process, *exit)
+        {
+            monitor::persist(&shim).await;
+        }
+        if !publish::decided(&shim, Some(envelope), |ledger| ledger.ingest(fact)) {
+            tracing::debug!(task = %key, topic = %envelope.topic(), "event dropped: told before, or stale");
+        }
+    }
+}
+
+fn fact(event: TaskEvent) -> Fact {
+    let observed = |pid, status, at| Exit { pid, status, at, provenance: Provenance::Observed };
+    match event {
+        TaskEvent::Create { pid, .. } => Fact::Created { pid },
+        TaskEvent::Start { pid } => Fact::Started { pid },
+        TaskEvent::ExecAdded { exec } => Fact::ExecAdded(exec),
+        TaskEvent::ExecStarted { exec, pid } => Fact::ExecStarted(exec, pid),
+        TaskEvent::Exit { process, pid, status, at } => Fact::Exited(process, observed(pid, status, at)),
+        TaskEvent::Delete { process, pid, status, at } => Fact::Deleted(process, observed(pid, status, at)),
+        _ => Fact::Other,
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who a process is, for certain: its pid together with the time it started and the boot it started in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use shimkeeper_core::Incarnation;
+use shimkeeper_shim::{Pidfd, ProcessIdentity, carries_mark, find_by_mark, listening_socket};
+
+use crate::shim::Shim;
+
+/// How often the processes of a launch are looked for, each time after killing those found.
+const ROUNDS: usize = 5;
+
+/// Who a new shim's process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// One that was launched here, for this task or for another one that it serves as well.
+    Ours(ProcessIdentity),
+    /// One that was not, by all that is known: a service that somebody else runs, or somebody the shim points at. It
+    /// is never sent a signal.
+    Foreign(ProcessIdentity),
+    /// All that carry the mark of the launch.
+    Marked,
+}
+
+/// Who a new shim's process is. What it says of itself counts only if that process was launched here: a pid is easily
+/// said, and whoever has it may be sent SIGKILL one day.
+pub(crate) async fn shim(shim: &Shim, claimed_pid: u32) -> Who {
+    let claimed = of(claimed_pid);
+    if let Some(identity) = claimed
+        && (carries_mark(&identity, shim.incarnation) || serves_another_task(shim, &identity))
+    {
+        return Who::Ours(identity);
+    }
+    let mark = shim.incarnation;
+    let marked = tokio::task::spawn_blocking(move || find_by_mark(mark)).await.unwrap_or_default();
+    match (marked.as_slice(), claimed) {
+        ([only], _) => Who::Ours(*only),
+        ([], Some(identity)) => Who::Foreign(identity),
+        // Several: all of them have to go before the shim counts as gone.
+        _ => Who::Marked,
+    }
+}
+
+fn serves_another_task(shim: &Shim, identity: &ProcessIdentity) -> bool {
+    let others = shim.env.registry.shims();
+    others.iter().any(|other| other.is_ours() && other.identity().as_ref() == Some(identity))
+}
+
+/// A hold on the init of a shim's container, as [`hold`]; only on a process that the shim, or one of its children, has
+/// started. The init is killed when everything else has failed, so it must be nobody else.
+pub(crate) fn hold_init(shim: &Shim, pid: u32) -> Option<Pidfd> {
+    let parent = shim.identity().filter(|_| shim.is_ours())?;
+    let init = hold(pid)?;
+    if !matches!(init.identity().descends_from(&parent), Ok(true)) {
+        tracing::warn!(task = %shim.key, pid, "the init that the shim names is no child of it: going without");
+        return None;
+    }
+    Some(init)
+}
+
+/// The identity of the process that has this pid now.
+pub(crate) fn of(pid: u32) -> Option<ProcessIdentity> {
+    if pid == 0 {
+        return None;
+    }
+    ProcessIdentity::of(pid).ok().flatten()
+}
+
+/// A hold on the process that has this pid now: proof of its death, and its status after. `None` where it has died
+/// already, or where no descriptor is to be had; then both are learned from others or not at all.
+pub(crate) fn hold(pid: u32) -> Option<Pidfd> {
+    of(pid).and_then(|identity| Pidfd::open(&identity).ok().flatten())
+}
+
+/// Whether the process is gone for certain. Where that cannot be found out, it may live.
+pub(crate) fn is_gone(identity: &ProcessIdentity) -> bool {
+    matches!(identity.is_alive(), Ok(false))
+}
+
+/// Whether the process is seen to end within `patience`.
+pub(crate) async fn seen_to_end(process: &Pidfd, patience: Duration) -> bool {
+    matches!(tokio::time::timeout(patience, process.exited()).await, Ok(Ok(())))
+}
+
+/// Sends SIGKILL to exactly this process, and says whether it was seen to end.
+pub(crate) async fn kill(process: &ProcessIdentity, patience: Duration) -> bool {
+    match Pidfd::open(process) {
+        Ok(Some(pidfd)) => {
+            // One that cannot be signalled is not seen to end.
+            let _ = pidfd.signal(Signal::KILL);
+            seen_to_end(&pidfd, patience).await
+        }
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+/// Kills every process of a launch, and answers the sockets they listened on: a killed process leaves its files. `None`
+/// if one of them does not end.
+pub(crate) async fn kill_marked(mark: Incarnation, patience: Duration) -> Option<Vec<PathBuf>> {
+    let mut sockets = Vec::new();
+    // A process that was forking while it was killed leaves a child for the next round.
+    for _ in 0..ROUNDS {
+        let found = tokio::task::spawn_blocking(move || {
+            let processes = find_by_mark(mark);
+            let sockets: Vec<_> = processes.iter().filter_map(|p| listening_socket(p.pid)).collect();
+            (processes, sockets)
+        });
+        let (processes, listened) = found.await.ok()?;
+        if processes.is_empty() {
+            return Some(sockets);
+        }
+        sockets.extend(listened);
+        for process in &processes {
+            kill(process, patience).await;
+        }
+    }
+    None
+}

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The ledger's pages: plain data and the rules by which reports change it. No lock, no clock, no I/O.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use shimkeeper_core::{ExecId, Exit, ProcessKey};
+
+use crate::error::Refused;
+use crate::ledger::StartTurn;
+
+/// Deleted execs that are remembered, so that a late report of one is recognised.
+const REMEMBERED: usize = 32;
+
+/// Most execs that are taken on a shim's word alone.
+const MOST_FOUND: usize = 1024;
+
+/// How far the manager knows a process to have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Made, not started.
+    Made,
+    /// The shim has been asked to start it.
+    Starting,
+    /// The shim was asked and never answered.
+    Unsure,
+    /// Started.
+    Started,
+}
+
+/// What has been published of a process; later ones include the earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Told {
+    Nothing,
+    Made,
+    Started,
+    Exited,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// Process id on the host; 0 before it is known.
+    pub(crate) pid: u32,
+    pub(crate) phase: Phase,
+    pub(crate) exit: Option<Exit>,
+    pub(crate) told: Told,
+    /// Whether a start was never answered, so that whoever tries again has to be told how the first went.
+    pub(crate) in_doubt: bool,
+    /// Whether a wait for its end is on its way.
+    pub(crate) watched: bool,
+}
+
+/// What is known of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Book {
+    pub(crate) init: Process,
+    /// Whether the shim has answered that it made the task, so that its init has a life to be told of.
+    pub(crate) made: bool,
+    pub(crate) execs: BTreeMap<ExecId, Process>,
+    pub(crate) deleted_told: bool,
+    pub(crate) finished: bool,
+    pub(crate) forgotten: VecDeque<(ExecId, u32)>,
+}
+
+/// What a shim reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    Created {
+        pid: u32,
+    },
+    Started {
+        pid: u32,
+    },
+    ExecAdded(ExecId),
+    ExecStarted(ExecId, u32),
+    Exited(ProcessKey, Exit),
+    Deleted(ProcessKey, Exit),
+    /// Something that has no place in the order (paused, out of memory, …).
+    Other,
+}
+
+/// What is to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// The shim's own event, as it came.
+    AsReported,
+    /// An event the shim owes: the task was created.
+    Create { pid: u32 },
+    /// … a process was started.
+    Start(ProcessKey, u32),
+    /// … an exec was added.
+    ExecAdded(ExecId),
+    /// … a process ended.
+    Exit(ProcessKey, Exit),
+    /// … the task was deleted.
+    Delete(Exit),
+}
+
+impl Process {
+    const NEW: Self =
+        Self { pid: 0, phase: Phase::Made, exit: None, told: Told::Nothing, in_doubt: false, watched: false };
+
+    /// Whether an exit is owed to the public.
+    pub(crate) fn was_started(&self) -> bool {
+        self.phase == Phase::Started || self.told >= Told::Started
+    }
+
+    /// Whether it may have been started, for all that is known.
+    fn may_have_started(&self) -> bool {
+        self.was_started() || self.phase != Phase::Made
+    }
+
+    /// Whether a report of this pid is about another process: one of an earlier life of the id, told late.
+    fn is_not(&self, pid: u32) -> bool {
+        self.pid != 0 && pid != 0 && self.pid != pid
+    }
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            init: Process::NEW,
+            made: false,
+            execs: BTreeMap::new(),
+            deleted_told: false,
+            finished: false,
+            forgotten: VecDeque::new(),
+        }
+    }
+}
+
+impl Book {
+    pub(crate) fn process(&self, process: &ProcessKey) -> Option<&Process> {
+        match process {
+            ProcessKey::Init => Some(&self.init),
+            ProcessKey::Exec(id) => self.execs.get(id),
+        }
+    }
+
+    fn process_mut(&mut self, process: &ProcessKey) -> Option<&mut Process> {
+        match process {
+            ProcessKey::Init => Some(&mut self.init),
+            ProcessKey::Exec(id) => self.execs.get_mut(id),
+        }
+    }
+
+    pub(crate) fn add_exec(&mut self, id: &ExecId) -> Result<(), Refused> {
+        if self.execs.contains_key(id) {
+            return Err(Refused::ExecExists);
+        }
+        self.execs.insert(id.clone(), Process::NEW);
+        Ok(())
+    }
+
+    pub(crate) fn remove_exec(&mut self, id: &ExecId) {
+        if let Some(process) = self.execs.remove(id) {
+            self.forgotten.push_back((id.clone(), process.pid));
+            if self.forgotten.len() > REMEMBERED {
+                self.forgotten.pop_front();
+            }
+        }
+    }
+
+    pub(crate) fn begin_start(&mut self, process: &ProcessKey) -> Result<StartTurn, Refused> {
+        let found = self.process_mut(process).ok_or(Refused::NoSuchExec)?;
+        if std::mem::take(&mut found.in_doubt) {
+            if !found.was_started() {
+                found.phase = Phase::Starting;
+            }
+            return Ok(StartTurn::AfterUnsure);
+        }
+        if found.exit.is_some() {
+            return Err(if found.was_started() { Refused::AlreadyStarted } else { Refused::NeverStarted });
+        }
+        let turn = match found.phase {
+            Phase::Made => StartTurn::First,
+            Phase::Unsure => StartTurn::AfterUnsure,
+            Phase::Starting | Phase::Started => return Err(Refused::AlreadyStarted),
+        };
+        found.phase = Phase::Starting;
+        Ok(turn)
+    }
+
+    pub(crate) fn set_phase(&mut self, process: &ProcessKey, phase: Phase, pid: Option<u32>) {
+        if let Some(found) = self.process_mut(process) {
+            found.in_doubt = phase == Phase::Unsure;
+            // An event may have come before the answer: what is known to have started is never taken back.
+            if phase == Phase::Started || !found.was_started() {
+                found.phase = phase;
+            }
+            if let Some(pid) = pid.filter(|pid| *pid != 0) {
+                found.pid = pid;
+            }
+        }
+    }
+
+    pub(crate) fn take_watch(&mut self, process: &ProcessKey) -> bool {
+        self.process_mut(process).is_some_and(|found| !std::mem::replace(&mut found.watched, true))
+    }
+
+    pub(crate) fn record_exit(&mut self, process: &ProcessKey, exit: Exit) -> bool {
+        let Some(found) = self.process_mut(process) else { return false };
+        if found.exit.is_some() {
+            return false;
+        }
+        let pid = if exit.pid == 0 { found.pid } else { exit.pid };
+        found.exit = Some(Exit { pid, ..exit });
+        true
+    }
+
+    pub(crate) fn ingest(&mut self, fact: Fact) -> Vec<Notice> {
+        if self.finished || self.deleted_told {
+            return Vec::new();
+        }
+        if self.is_foreign(&fact) {
+            return Vec::new();
+        }
+        match fact {
+            Fact::Other => vec![Notice::AsReported],
+            Fact::Created { pid } => {
+                set_pid(&mut self.init, pid);
+                self.tell(&ProcessKey::Init, Told::Made)
+            }
+            Fact::Started { pid } => self.ingest_start(&ProcessKey::Init, pid),
+            // It may be of an exec that is gone: everything that was to be said of that has been said.
+            Fact::ExecAdded(id) if self.is_past(&id, 0) => Vec::new(),
+            Fact::ExecStarted(id, pid) if self.is_past(&id, pid) => Vec::new(),
+            Fact::ExecAdded(id) => {
+                self.execs.entry(id.clone()).or_insert(Process::NEW);
+                self.tell(&ProcessKey::Exec(id), Told::Made)
+            }
+            Fact::ExecStarted(id, pid) => {
+                self.execs.entry(id.clone()).or_insert(Process::NEW);
+                self.ingest_start(&ProcessKey::Exec(id), pid)
+            }
+            Fact::Exited(process, exit) => self.ingest_exit(&process, exit),
+            Fact::Deleted(process, exit) => self.ingest_delete(&process, exit),
+        }
+    }
+
+    /// Whether a report is about a process of another life of the id, or one exec too many. Ids are used again at once,
+    /// and what an old shim sent last may be read after the new one was made.
+    fn is_foreign(&self, fact: &Fact) -> bool {
+        match fact {
+            Fact::Created { pid } | Fact::Started { pid } => self.init.is_not(*pid),
+            Fact::Deleted(process, exit) => self.process(process).is_some_and(|p| p.is_not(exit.pid)),
+            Fact::ExecAdded(id) | Fact::ExecStarted(id, _) | Fact::Exited(ProcessKey::Exec(id), _) => {
+                self.execs.len() >= MOST_FOUND && !self.execs.contains_key(id)
+            }
+            Fact::Exited(ProcessKey::Init, _) | Fact::Other => false,
+        }
+    }
+
+    /// Whether a report is of a deleted exec. Its pid tells it from a later exec of the same id; without one (0) the
+    /// later one, if there is one, is meant.
+    fn is_past(&self, id: &ExecId, pid: u32) -> bool {
+        let is_taken = self.execs.contains_key(id);
+        self.forgotten.iter().any(|(past, past_pid)| {
+            past == id && if is_taken { pid != 0 && *past_pid == pid } else { pid == 0 || *past_pid == pid }
+        })
+    }
+
+    /// Whether a report of an exit is of another process than it seems, or comes too late.
+    fn is_stale(&self, process: &ProcessKey, pid: u32) -> bool {
+        let is_past = match process {
+            ProcessKey::Init => false,
+            ProcessKey::Exec(id) => self.is_past(id, pid),
+        };
+        is_past || self.process(process).is_some_and(|p| p.told == Told::Exited || p.is_not(pid))
+    }
+
+    fn ingest_start(&mut self, process: &ProcessKey, pid: u32) -> Vec<Notice> {
+        if let Some(found) = self.process_mut(process) {
+            set_pid(found, pid);
+            if found.told < Told::Exited {
+                found.phase = Phase::Started;
+            }
+        }
+        self.tell(process, Told::Started)
+    }
+
+    /// Takes in an exit that a shim reports, without announcing it yet; `false` if it is nothing new or not about
+    /// this life of the process.
+    pub(crate) fn accept_exit(&mut self, process: &ProcessKey, exit: Exit) -> bool {
+        if self.finished || self.deleted_told || self.is_stale(process, exit.pid) {
+            return false;
+        }
+        if let ProcessKey::Exec(id) = process {
+            // One that is not known is of a time before us.
+            let older = Process { phase: Phase::Started, told: Told::Started, ..Process::NEW };
+            self.execs.entry(id.clone()).or_insert(older);
+        }
+        self.record_exit(process, exit);
+        true
+    }
+
+    fn ingest_exit(&mut self, process: &ProcessKey, exit: Exit) -> Vec<Notice> {
+        if !self.accept_exit(process, exit) {
+            return Vec::new();
+        }
+        let recorded = self.process(process).and_then(|p| p.exit);
+        let agrees = recorded.is_some_and(|r| r.status == exit.status && r.pid == exit.pid);
+        let mut notices = self.announce_exit(process);
+        // The shim's own event is passed on untouched, unless `wait` has already answered something else.
+        if agrees && let Some(last @ Notice::Exit(..)) = notices.last_mut() {
+            *last = Notice::AsReported;
+        }
+        notices
+    }
+
+    fn ingest_delete(&mut self, process: &ProcessKey, exit: Exit) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        if self.process(process).is_some_and(Process::was_started) {
+            self.record_exit(process, exit);
+            notices = self.announce_exit(process);
+        }
+        if *process == ProcessKey::Init {
+            let is_owed = |exec: &Process| exec.was_started() && exec.told < Told::Exited;
+            // Not before its execs have ended, and not before anybody knows how it ended, which a shim may not when
+            // it deletes what was never started: the end of the task supplies both, and this after them.
+            let Some(known) = self.init.exit.filter(|_| !self.execs.values().any(is_owed)) else {
+                return notices;
+            };
+            self.deleted_told = true;
+            if (known.status, known.pid) != (exit.status, exit.pid) {
+                notices.push(Notice::Delete(known));
+                return notices;
+            }
+        }
+        notices.push(Notice::AsReported);
+        notices
+    }
+
+    /// Publishes a step of a process as reported, after supplying the steps before it; nothing if it is known.
+    fn tell(&mut self, process: &ProcessKey, step: Told) -> Vec<Notice> {
+        let mut notices = self.supply_up_to(process, step);
+        if !notices.is_empty() {
+            notices.pop();
+            notices.push(Notice::AsReported);
+        }
+        notices
+    }
+
+    /// The notices of every step up to `step` that has not been told; marks them told.
+    fn supply_up_to(&mut self, process: &ProcessKey, step: Told) -> Vec<Notice> {
+        let mut notices = match process {
+            ProcessKey::Exec(_) if self.init.told < Told::Started => {
+                self.supply_up_to(&ProcessKey::Init, Told::Started)
+            }
+            ProcessKey::Exec(_) | ProcessKey::Init => Vec::new(),
+        };
+        let Some(found) = self.process_mut(process) else { return notices };
+        let (from, pid, exit) = (found.told, found.pid, found.exit);
+        found.told = from.max(step);
+        let missing = |s: Told| from < s && s <= step;
+        if missing(Told::Made) {
+            notices.push(match process {
+                ProcessKey::Init => Notice::Create { pid },
+                ProcessKey::Exec(id) => Notice::ExecAdded(id.clone()),
+            });
+        }
+        // A start that nobody knows to have happened is not told on the way to an exit.
+        let has_started = |p: &Process| matches!(p.phase, Phase::Starting | Phase::Started);
+        if missing(Told::Started) && (step == Told::Started || self.process(process).is_some_and(has_started))
+        {
+            notices.push(Notice::Start(process.clone(), pid));
+        }
+        if missing(Told::Exited)
+            && let Some(exit) = exit
+        {
+            notices.push(Notice::Exit(process.clone(), exit));
+        }
+        notices
+    }
+
+    pub(crate) fn announce_exit(&mut self, process: &ProcessKey) -> Vec<Notice> {
+        if self.finished || self.process(process).is_none_or(|p| p.exit.is_none() || p.told == Told::Exited) {
+            return Vec::new();
+        }
+        self.supply_up_to(process, Told::Exited)
+    }
+
+    pub(crate) fn running(&self) -> Vec<(ProcessKey, u32)> {
+        let execs = self.execs.iter().map(|(id, process)| (ProcessKey::Exec(id.clone()), process));
+        execs
+            .chain([(ProcessKey::Init, &self.init)])
+            .filter(|(_, process)| process.may_have_started() && process.exit.is_none())
+            .map(|(key, process)| (key, process.pid))
+            .collect()
+    }
+
+    /// Whether the public is owed an exit of this process at the end of its task.
+    fn owes_exit(&self, process: &ProcessKey) -> bool {
+        self.process(process).is_some_and(|found| match process {
+            // Made and waiting to be started, it was a process that somebody may be waiting for.
+            ProcessKey::Init => found.was_started() || (self.made && found.told > Told::Nothing),
+            // Without a pid nobody was told that it started, and it may never have.
+            ProcessKey::Exec(_) => found.was_started() || (found.may_have_started() && found.pid != 0),
+        })
+    }
+
+    pub(crate) fn finish(&mut self) -> Vec<Notice> {
+        // The shim answered that it made the task, so it has a beginning and an end in public too.
+        let mut notices = match self.init.pid {
+            0 => Vec::new(),
+            _ => self.supply_up_to(&ProcessKey::Init, Told::Made),
+        };
+        let execs: Vec<_> = self.execs.keys().cloned().map(ProcessKey::Exec).collect();
+        for process in execs.iter().chain([&ProcessKey::Init]) {
+            if self.owes_exit(process) {
+                notices.extend(self.announce_exit(process));
+            }
+        }
+        // A task the public has never heard of needs no end.
+        if self.init.told > Told::Nothing && !self.deleted_told {
+            self.deleted_told = true;
+            let exit = self.init.exit.unwrap_or(Exit {
+                pid: self.init.pid,
+                status: 0,
+                at: std::time::UNIX_EPOCH,
+                provenance: shimkeeper_core::Provenance::Unknown,
+            });
+            notices.push(Notice::Delete(exit));
+        }
+        self.finished = true;
+        notices
+    }
+}
+
+fn set_pid(process: &mut Process, pid: u32) {
+    if pid != 0 {
+        process.pid = pid;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The lock on a manager's directories: a second manager on the same ones fails at once and names the first.
+//!
+//! An advisory lock of the kernel, so it is gone with its process, however that ended.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use shimkeeper_core::{HasKind, Kind};
+
+const NAME: &str = "shimkeeper.lock";
+
+/// Why a directory could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// A live manager has it.
+    #[error("{} is in use by {}", dir.display(), holder_text(*.holder))]
+    Held {
+        /// The directory.
+        dir: PathBuf,
+        /// Process id of the manager that uses it, where it could be read.
+        holder: Option<u32>,
+    },
+    /// The lock file could not be used.
+    #[error("cannot {verb} {}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// The lock file.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+fn holder_text(holder: Option<u32>) -> String {
+    match holder {
+        Some(pid) if pid == std::process::id() => format!("another manager of this process ({pid})"),
+        Some(pid) => format!("process {pid}"),
+        None => "another process".to_owned(),
+    }
+}
+
+impl HasKind for LockError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Held { .. } => Kind::FailedPrecondition,
+            Self::Io { source, .. } => Kind::of_io(source),
+        }
+    }
+}
+
+/// A locked directory; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct DirLock {
+    file: File,
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Said aloud, because closing is not enough: a child that is being spawned has a copy of the descriptor until
+        // it executes its program, and with it the lock.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+impl DirLock {
+    /// Locks `dir`.
+    pub(crate) fn acquire(dir: &Path) -> Result<Self, LockError> {
+        let path = dir.join(NAME);
+        let fail = |verb, source: std::io::Error| LockError::Io { verb, path: path.clone(), source };
+        loop {
+            let mut file = open(&path).map_err(|e| fail("open", e))?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let mut text = String::new();
+                    let holder = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                    return Err(LockError::Held { dir: dir.to_owned(), holder });
+                }
+                Err(errno) => return Err(fail("lock", errno.into())),
+            }
+            // Whoever had it may have removed it with its directory while it was being opened here.
+            if !is_at(&file, &path).map_err(|e| fail("examine", e))? {
+                continue;
+            }
+            // The pid is a courtesy to whoever comes second; a full disk must not keep the first from starting.
+            let _ = file
+                .set_len(0)
+                .and_then(|()| file.rewind())
+                .and_then(|()| writeln!(file, "{}", std::process::id()));
+            return Ok(Self { file });
+        }
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow);
+    options.open(path)
+}
+
+/// Whether the path still leads to the file.
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    let held = file.metadata()?;
+    match std::fs::symlink_metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_refused_by_name_and_the_lock_goes_with_its_holder() {
+        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        let first = DirLock::acquire(dir.path()).unwrap();
+        let refused = DirLock::acquire(dir.path()).unwrap_err();
+        assert_eq!(refused.kind(), Kind::FailedPrecondition);
+        assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
+        drop(first);
+        DirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
+        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        let first = DirLock::acquire(dir.path()).unwrap();
+        let _inherited = first.file.try_clone().unwrap();
+        drop(first);
+        DirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_went_with_its_directory_locks_nothing() {
+        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        let removed = open(&path).unwrap();
+        assert!(is_at(&removed, &path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_at(&removed, &path).unwrap());
+        let _lock = DirLock::acquire(dir.path()).unwrap();
+        assert!(!is_at(&removed, &path).unwrap(), "another file of the same name");
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_lock_is_not_followed() {
+        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join(NAME)).unwrap();
+        assert!(matches!(DirLock::acquire(dir.path()), Err(LockError::Io { verb: "open", .. })));
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    }
+}

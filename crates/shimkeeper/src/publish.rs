@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From the ledger's notices to events on the exchange. Publishing is synchronous and never waits for a subscriber.
+//!
+//! What the ledger decides and what the exchange gets happen under one lock per shim: decided here and published
+//! there, an exit could overtake its start, or come after the delete.
+
+use std::sync::Arc;
+
+use shimkeeper_core::ProcessKey;
+use shimkeeper_events::Envelope;
+
+use crate::ledger::{Ledger, Notice};
+use crate::shim::Shim;
+
+/// Has the ledger decide what is to be published, and publishes it; `reported` is the shim's own event, where there is
+/// one. Answers whether there was anything.
+pub(crate) fn decided(
+    shim: &Shim,
+    reported: Option<&Arc<Envelope>>,
+    decide: impl FnOnce(&Ledger) -> Vec<Notice>,
+) -> bool {
+    let _voice = shim.voice();
+    let notices = decide(&shim.ledger);
+    let has_any = !notices.is_empty();
+    for notice in notices {
+        let envelope = match (notice, reported) {
+            (Notice::AsReported, Some(reported)) => reported.clone(),
+            (Notice::AsReported, None) => continue,
+            (Notice::Create { pid }, _) => {
+                Arc::new(Envelope::task_create(&shim.key, &shim.bundle.dir(), pid))
+            }
+            (Notice::Start(process, pid), _) => Arc::new(Envelope::process_started(&shim.key, &process, pid)),
+            (Notice::ExecAdded(id), _) => Arc::new(Envelope::exec_added(&shim.key, &id)),
+            (Notice::Exit(process, exit), _) => Arc::new(Envelope::task_exit(&shim.key, &process, &exit)),
+            (Notice::Delete(exit), _) => Arc::new(Envelope::task_delete(&shim.key, &ProcessKey::Init, &exit)),
+        };
+        shim.env.exchange.publish(&envelope);
+    }
+    has_any
+}
+
+/// Publishes what is still owed when a task is over.
+pub(crate) fn end(shim: &Shim) {
+    decided(shim, None, Ledger::finish);
+}

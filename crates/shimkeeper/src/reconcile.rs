@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Asking a shim what became of its processes while nobody listened: after a restart, and after a lost connection.
+//! Events that were missed are gone; the shim's State is not.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use shimkeeper_core::{Exit, HasKind as _, Kind, ProcessKey, Provenance, time};
+use shimkeeper_proto::containerd::task::v3::{StateRequest, StateResponse};
+use shimkeeper_shim::{Call, CallError, Connection};
+
+use crate::identify;
+use crate::ledger::Phase;
+use crate::shim::Shim;
+use crate::state::{ProcessState, Status};
+use crate::{monitor, publish};
+
+/// What the shim knows of its task.
+#[derive(Debug)]
+pub(crate) enum Finding {
+    /// The init is made, running or paused.
+    Alive,
+    /// The init has ended; how is in the ledger now.
+    Ended,
+    /// The shim has no such task.
+    Absent,
+    /// The shim does not say.
+    Silent(CallError),
+}
+
+/// Brings the ledger up to what the shim says, publishes the exits that were missed, and watches what still runs.
+pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection) -> Finding {
+    let finding = match ask(shim, connection, &ProcessKey::Init).await {
+        Ok(answer) => take_in(shim, &ProcessKey::Init, answer),
+        Err(error) if error.kind() == Kind::NotFound => Finding::Absent,
+        Err(error) => return Finding::Silent(error),
+    };
+    for id in shim.ledger.execs() {
+        let process = ProcessKey::Exec(id.clone());
+        match ask(shim, connection, &process).await {
+            Ok(answer) => {
+                take_in(shim, &process, answer);
+            }
+            // Deleted, or never taken by the shim. One that ran has ended, and nobody kept how.
+            Err(error) if error.kind() == Kind::NotFound => {
+                let pid = shim.ledger.process(&process).map_or(0, |p| p.pid);
+                shim.ledger.record_exit(&process, Exit::unknown(pid, SystemTime::now()));
+            }
+            Err(error) => return Finding::Silent(error),
+        }
+    }
+    monitor::persist(shim).await;
+    let execs = shim.ledger.execs().into_iter().map(ProcessKey::Exec);
+    for process in execs.chain([ProcessKey::Init]) {
+        if shim.ledger.process(&process).is_some_and(|p| p.was_started()) {
+            publish::decided(shim, None, |ledger| ledger.announce_exit(&process));
+        }
+    }
+    // Once more, so that the next restart does not announce them again.
+    monitor::persist(shim).await;
+    finding
+}
+
+async fn ask(shim: &Shim, connection: &Connection, process: &ProcessKey) -> Result<StateResponse, CallError> {
+    let request = StateRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
+    connection.state(&Call::within(shim.env.config.deadlines.state), &request).await
+}
+
+fn take_in(shim: &Arc<Shim>, process: &ProcessKey, answer: StateResponse) -> Finding {
+    let at = answer.exited_at.as_ref().and_then(|t| time::from_parts(t.seconds, t.nanos));
+    let state = ProcessState::new(answer, None);
+    match state.status {
+        Status::Stopped => {
+            let status = state.exit.map_or(Exit::UNKNOWN_STATUS, |exit| exit.status);
+            let at = at.unwrap_or_else(SystemTime::now);
+            let exit = Exit { pid: state.pid, status, at, provenance: Provenance::Recovered };
+            shim.ledger.found(process, Phase::Started, state.pid);
+            shim.ledger.record_exit(process, exit);
+            Finding::Ended
+        }
+        Status::Running | Status::Paused | Status::Pausing => {
+            shim.ledger.found(process, Phase::Started, state.pid);
+            hold(shim, process, state.pid);
+            monitor::watch_once(shim, process);
+            Finding::Alive
+        }
+        Status::Created => {
+            shim.ledger.found(process, Phase::Made, state.pid);
+            hold(shim, process, state.pid);
+            Finding::Alive
+        }
+        Status::Unknown => Finding::Alive,
+    }
+}
+
+/// Holds on to a process, unless it is held already.
+fn hold(shim: &Shim, process: &ProcessKey, pid: u32) {
+    match process {
+        ProcessKey::Init if shim.init_identity().is_none_or(|init| init.pid != pid) => {
+            shim.hold_init(identify::hold_init(shim, pid));
+        }
+        ProcessKey::Exec(id) if shim.with_exec(id, |_| ()).is_none() => {
+            shim.hold_exec(id, identify::hold(pid));
+        }
+        ProcessKey::Init | ProcessKey::Exec(_) => {}
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The write-ahead record: one file of our own in every bundle, on disk before a shim is launched and kept true
+//! after. It is what makes "leaks nothing" and "exactly one exit" decidable after a crash at any step.
+//!
+//! Written beside the files of the original layout and ignored by everybody else. Whole or not there, by a
+//! rename. It survives a crash of this process and not one of the machine, which no task survives either: so nothing
+//! is synced.
+
+mod form;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shimkeeper_core::Incarnation;
+use shimkeeper_shim::{BootId, BootstrapParams, Bundle, BundleError, Durability, ProcessIdentity};
+
+use crate::error::{Cause, Error, Step};
+use crate::ledger::Book;
+use crate::scope::Scope;
+
+/// The record's name in the bundle.
+pub(crate) const NAME: &str = "shimkeeper.json";
+
+/// How far a task had come when the record was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// A shim may have been launched; the task may have been made.
+    Creating,
+    /// The task exists.
+    Live,
+    /// It has been decided that the task goes.
+    Deleting,
+}
+
+/// What the record says.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) boot_id: BootId,
+    pub(crate) stage: Stage,
+    pub(crate) runtime: PathBuf,
+    /// Where the shim listens, as it said when it was launched.
+    pub(crate) bootstrap: Option<BootstrapParams>,
+    pub(crate) shim: Option<ProcessIdentity>,
+    /// Whether that process was launched by somebody else.
+    pub(crate) shim_is_foreign: bool,
+    pub(crate) init: Option<ProcessIdentity>,
+    pub(crate) book: Book,
+}
+
+/// The record of one bundle: what it says, and the file.
+#[derive(Debug)]
+pub(crate) struct RecordFile {
+    scope: Scope,
+    bundle: Arc<Bundle>,
+    page: Mutex<Page>,
+}
+
+/// What the record says, and whether the file says so too.
+#[derive(Debug)]
+struct Page {
+    record: Record,
+    is_saved: bool,
+}
+
+/// Why a record cannot be believed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("cannot read the record")]
+    Read(#[source] BundleError),
+    #[error("the record is damaged")]
+    Damaged(#[source] serde_json::Error),
+    #[error("the record has version {0}, which this build does not know")]
+    Version(u32),
+}
+
+impl RecordFile {
+    /// A record that is not on disk yet.
+    pub(crate) fn new(scope: &Scope, bundle: Arc<Bundle>, record: Record) -> Arc<Self> {
+        Arc::new(Self { scope: scope.clone(), bundle, page: Mutex::new(Page { record, is_saved: false }) })
+    }
+
+    /// Reads what a manager before us left. `None` if there is no record.
+    pub(crate) fn read(bundle: &Bundle) -> Result<Option<Record>, RecordError> {
+        match bundle.read_file(NAME).map_err(RecordError::Read)? {
+            None => Ok(None),
+            Some(bytes) => form::decode(&bytes).map(Some),
+        }
+    }
+
+    /// Puts the ledger's book into the record, if it has changed.
+    pub(crate) async fn update_book(self: &Arc<Self>, book: Book) -> Result<(), Error> {
+        // What an event and an answer both tell is common, and a look costs less than a turn of another thread.
+        if self.page.try_lock().is_ok_and(|page| page.is_saved && page.record.book == book) {
+            return Ok(());
+        }
+        self.update_if(move |record| {
+            let before = std::mem::replace(&mut record.book, book);
+            before != record.book
+        })
+        .await
+    }
+
+    /// Changes the record and returns when that is durable.
+    ///
+    /// # Cancel safety
+    /// A dropped update still happens; only its result is lost.
+    pub(crate) async fn update(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut Record) + Send + 'static,
+    ) -> Result<(), Error> {
+        self.update_if(|record| {
+            f(record);
+            true
+        })
+        .await
+    }
+
+    /// The same, unless the change says that it is none.
+    async fn update_if(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut Record) -> bool + Send + 'static,
+    ) -> Result<(), Error> {
+        let this = self.clone();
+        let written = self.scope.spawn_blocking(move || {
+            // Held over the write, so that the file never goes back in time.
+            let mut page = this.page.lock().unwrap_or_else(PoisonError::into_inner);
+            if !f(&mut page.record) && page.is_saved {
+                return Ok(());
+            }
+            let bytes = form::encode(&page.record);
+            let written = this.bundle.write_file_atomic(NAME, &bytes, 0o600, Durability::Machine);
+            page.is_saved = written.is_ok();
+            written
+        });
+        let result = match written.await {
+            Ok(result) => result.map_err(Cause::from),
+            Err(join) => Err(Cause::Io {
+                verb: "write",
+                path: self.bundle.dir().join(NAME),
+                source: std::io::Error::other(join),
+            }),
+        };
+        result.map_err(|cause| Error::new(Step::Record, cause).of(self.bundle.key()))
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The record as JSON. Plain types of its own, so that a change of ours is not silently a change of the file.
+
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+use shimkeeper_core::{Exit, Provenance, time};
+use shimkeeper_shim::{Address, BootId, BootstrapParams, ProcessIdentity, TaskApi};
+
+use crate::ledger::{Book, Phase, Process, Told};
+use crate::record::{Record, RecordError, Stage};
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Form {
+    version: u32,
+    incarnation: String,
+    boot_id: BootId,
+    stage: StageForm,
+    runtime: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bootstrap: Option<BootstrapForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shim: Option<ProcessIdentity>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    shim_is_foreign: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    init: Option<ProcessIdentity>,
+    processes: Vec<ProcessForm>,
+    #[serde(default)]
+    deleted_told: bool,
+}
+
+/// As in `bootstrap.json`.
+#[derive(Serialize, Deserialize)]
+struct BootstrapForm {
+    version: u32,
+    address: String,
+    protocol: String,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum StageForm {
+    Creating,
+    Live,
+    Deleting,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProcessForm {
+    /// Empty for init.
+    exec: String,
+    pid: u32,
+    phase: PhaseForm,
+    told: ToldForm,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exit: Option<ExitForm>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum PhaseForm {
+    Made,
+    Unsure,
+    Started,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum ToldForm {
+    Nothing,
+    Made,
+    Started,
+    Exited,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ExitForm {
+    status: u32,
+    seconds: i64,
+    nanos: i32,
+    provenance: String,
+}
+
+pub(super) fn encode(record: &Record) -> Vec<u8> {
+    let init = [(String::new(), &record.book.init)];
+    let execs = record.book.execs.iter().map(|(id, process)| (id.as_str().to_owned(), process));
+    let form = Form {
+        version: VERSION,
+        incarnation: record.incarnation.to_string(),
+        boot_id: record.boot_id,
+        stage: match record.stage {
+            Stage::Creating => StageForm::Creating,
+            Stage::Live => StageForm::Live,
+            Stage::Deleting => StageForm::Deleting,
+        },
+        runtime: record.runtime.clone(),
+        bootstrap: record.bootstrap.as_ref().map(|params| BootstrapForm {
+            version: params.api.version(),
+            address: params.address.announced(params.api),
+            protocol: params.api.protocol().to_owned(),
+        }),
+        shim: record.shim,
+        shim_is_foreign: record.shim_is_foreign,
+        init: record.init,
+        processes: init.into_iter().chain(execs).map(|(exec, process)| process_form(exec, process)).collect(),
+        deleted_told: record.book.deleted_told,
+    };
+    serde_json::to_vec_pretty(&form).expect("plain data has a JSON form")
+}
+
+fn process_form(exec: String, process: &Process) -> ProcessForm {
+    ProcessForm {
+        exec,
+        pid: process.pid,
+        phase: match process.phase {
+            Phase::Made => PhaseForm::Made,
+            // A start that was begun: after a restart nobody knows how it went on.
+            Phase::Starting | Phase::Unsure => PhaseForm::Unsure,
+            Phase::Started => PhaseForm::Started,
+        },
+        told: match process.told {
+            Told::Nothing => ToldForm::Nothing,
+            Told::Made => ToldForm::Made,
+            Told::Started => ToldForm::Started,
+            Told::Exited => ToldForm::Exited,
+        },
+        exit: process.exit.map(|exit| {
+            let (seconds, nanos) = time::to_parts(exit.at);
+            ExitForm { status: exit.status, seconds, nanos, provenance: exit.provenance.to_string() }
+        }),
+    }
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Version { version } = serde_json::from_slice(bytes).map_err(RecordError::Damaged)?;
+    if version != VERSION {
+        return Err(RecordError::Version(version));
+    }
+    let form: Form = serde_json::from_slice(bytes).map_err(RecordError::Damaged)?;
+    let damaged = |what: String| RecordError::Damaged(serde::de::Error::custom(what));
+    let made = !matches!(form.stage, StageForm::Creating);
+    let mut book = Book { made, deleted_told: form.deleted_told, ..Book::default() };
+    for entry in form.processes {
+        let process = Process {
+            pid: entry.pid,
+            phase: match entry.phase {
+                PhaseForm::Made => Phase::Made,
+                PhaseForm::Unsure => Phase::Unsure,
+                PhaseForm::Started => Phase::Started,
+            },
+            exit: entry.exit.map(|exit| exit_of(entry.pid, &exit)),
+            told: match entry.told {
+                ToldForm::Nothing => Told::Nothing,
+                ToldForm::Made => Told::Made,
+                ToldForm::Started => Told::Started,
+                ToldForm::Exited => Told::Exited,
+            },
+            in_doubt: false,
+            watched: false,
+        };
+        if entry.exec.is_empty() {
+            book.init = process;
+        } else {
+            let id = entry.exec.parse().map_err(|e| damaged(format!("exec {:?}: {e}", entry.exec)))?;
+            book.execs.insert(id, process);
+        }
+    }
+    Ok(Record {
+        incarnation: form.incarnation.parse().map_err(|e| damaged(format!("incarnation: {e}")))?,
+        boot_id: form.boot_id,
+        stage: match form.stage {
+            StageForm::Creating => Stage::Creating,
+            StageForm::Live => Stage::Live,
+            StageForm::Deleting => Stage::Deleting,
+        },
+        runtime: form.runtime,
+        bootstrap: form.bootstrap.as_ref().and_then(bootstrap_of),
+        shim: form.shim,
+        shim_is_foreign: form.shim_is_foreign,
+        init: form.init,
+        book,
+    })
+}
+
+fn bootstrap_of(form: &BootstrapForm) -> Option<BootstrapParams> {
+    let api = TaskApi::new(form.version.into(), &form.protocol).ok()?;
+    Some(BootstrapParams { api, address: Address::parse(&form.address, api).ok()? })
+}
+
+fn exit_of(pid: u32, form: &ExitForm) -> Exit {
+    Exit {
+        pid,
+        status: form.status,
+        at: time::from_parts(form.seconds, form.nanos).unwrap_or(UNIX_EPOCH),
+        provenance: Provenance::from_word(&form.provenance).unwrap_or(Provenance::Unknown),
+    }
+}

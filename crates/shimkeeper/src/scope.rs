@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The tasks a manager owns: all spawned here, told to stop together, awaited together.
+
+use std::future::Future;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A manager's tasks, and the token that tells them to leave.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope {
+    detach: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Scope {
+    /// Runs a task that the manager owns: it goes on when whoever asked for it is gone.
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn(task)
+    }
+
+    /// Runs file operations off the async threads. They are part of what [`Scope::ended`] waits for, so that nothing
+    /// is written to the directories once the manager has left.
+    pub(crate) fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.tasks.spawn_blocking(work)
+    }
+
+    /// The tracker, for pieces that spawn their own drivers.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// The token that is cancelled when the manager leaves.
+    pub(crate) fn detach_token(&self) -> &CancellationToken {
+        &self.detach
+    }
+
+    /// Whether the manager is leaving.
+    pub(crate) fn is_detaching(&self) -> bool {
+        self.detach.is_cancelled()
+    }
+
+    /// Tells every task to leave.
+    pub(crate) fn start_detach(&self) {
+        self.detach.cancel();
+        self.tasks.close();
+    }
+
+    /// Waits until every task has left.
+    pub(crate) async fn ended(&self) {
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one task that owns a shim's fate. It waits in one `select!`, lets the [machine](crate::machine) decide, and
+//! does what it says. Nobody else ends a shim, removes its bundle or frees its id.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shimkeeper_shim::Connection;
+use tokio::sync::oneshot;
+
+use crate::machine::{Action, End, Fate, Input, State};
+use crate::registry::Ticket;
+use crate::shim::{HoldRequests, Permit, Settlement, Shim};
+use crate::{dialing, ending, publish, reap};
+
+/// Waits between two tries to clear up what could not be cleared up.
+const RETRY: Duration = Duration::from_secs(5);
+
+type Work = Pin<Box<dyn Future<Output = Input> + Send>>;
+
+/// The owner of one shim.
+pub(crate) struct Supervisor {
+    shim: Arc<Shim>,
+    /// Frees the id when this supervisor ends.
+    ticket: Option<Ticket>,
+    state: State,
+    settlement: Option<Settlement>,
+    requests: HoldRequests,
+    /// What was begun and answers with an input.
+    work: Option<Work>,
+    /// Fires when the connection is lost.
+    watch: Option<Work>,
+}
+
+impl Supervisor {
+    /// A supervisor, and the permit its shim is born with: dropped, it ends the shim.
+    pub(crate) fn new(shim: Arc<Shim>, ticket: Ticket, requests: HoldRequests) -> (Self, Permit) {
+        let (permit, settlement) = Permit::new(shim.state.subscribe(), Fate::End);
+        let watch = shim.connection().map(|connection| watch_link(shim.clone(), connection));
+        let state = *shim.state.borrow();
+        let this = Self {
+            shim,
+            ticket: Some(ticket),
+            state,
+            settlement: Some(settlement),
+            requests,
+            work: None,
+            watch,
+        };
+        (this, permit)
+    }
+
+    /// Runs until the shim is over, or the manager leaves.
+    pub(crate) async fn run(mut self) {
+        while !matches!(self.state, State::Gone(_)) {
+            let input = self.next().await;
+            let (state, actions) = self.state.step(input);
+            tracing::debug!(task = %self.shim.key, ?input, from = ?self.state, to = ?state, "shim");
+            self.state = state;
+            for action in actions {
+                self.perform(*action);
+            }
+            self.watch_connection();
+            // After the actions, so that whoever sees the state finds its consequences: a free id, a closed ledger.
+            self.shim.state.send_replace(state);
+        }
+    }
+
+    /// The next thing that happens. Every arm is cancel safe; what was begun goes on in `work`.
+    async fn next(&mut self) -> Input {
+        if self.state == State::Removing && self.work.is_some() {
+            // Nothing of it lives, and what is on disk is not left half removed.
+            let removed = run_or_pend(&mut self.work).await;
+            self.work = None;
+            return removed;
+        }
+        let detach = self.shim.env.scope.detach_token().clone();
+        tokio::select! {
+            biased;
+            // First, or a manager that leaves looks like the death of every shim.
+            () = detach.cancelled() => Input::Detach,
+            input = run_or_pend(&mut self.work) => { self.work = None; input }
+            fate = settled(&mut self.settlement) => { self.settlement = None; Input::Settle(fate) }
+            input = run_or_pend(&mut self.watch) => { self.watch = None; input }
+            Some(request) = self.requests.recv(), if self.state.can_be_held() => self.grant(request),
+        }
+    }
+
+    fn grant(&mut self, request: oneshot::Sender<Permit>) -> Input {
+        let (permit, settlement) = Permit::new(self.shim.state.subscribe(), Fate::Keep);
+        self.settlement = Some(settlement);
+        // A requester who has left drops the permit, which settles at once.
+        let _ = request.send(permit);
+        Input::Hold
+    }
+
+    fn perform(&mut self, action: Action) {
+        let shim = self.shim.clone();
+        match action {
+            Action::Redial => {
+                self.shim.set_trouble("its connection was lost");
+                self.begin(async move { dialing::redial(&shim).await });
+            }
+            Action::EndShim => {
+                self.watch = None;
+                self.begin(async move { ending::end_shim(&shim).await });
+            }
+            Action::Reap => {
+                self.watch = None;
+                self.begin(async move { reap::reap(&shim).await });
+            }
+            Action::RemoveBundle => self.begin(async move { reap::remove_bundle(&shim).await }),
+            Action::ScheduleRetry => self.begin(async {
+                tokio::time::sleep(RETRY).await;
+                Input::Retry
+            }),
+            Action::PublishEnd => publish::end(&self.shim),
+            Action::Deregister => self.ticket = None,
+        }
+    }
+
+    /// Arms the watch on a connection that is new.
+    fn watch_connection(&mut self) {
+        if let (State::Serving | State::Held(_), None, Some(connection)) =
+            (self.state, &self.watch, self.shim.connection())
+        {
+            self.watch = Some(watch_link(self.shim.clone(), connection));
+        }
+    }
+
+    fn begin(&mut self, work: impl Future<Output = Input> + Send + 'static) {
+        self.work = Some(Box::pin(work));
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // After a panic nobody owns the shim until the next start; whoever waits for it must not wait for ever.
+        self.shim.state.send_if_modified(|state| {
+            let abandoned = !matches!(state, State::Gone(_));
+            if abandoned {
+                tracing::error!(task = %self.shim.key, ?state, "its supervisor was lost: the task is left as it is");
+                *state = State::Gone(End::Detached);
+            }
+            abandoned
+        });
+        self.shim.retire();
+    }
+}
+
+/// Waits for the connection's end, and then says whether the shim is dead or only out of reach.
+fn watch_link(shim: Arc<Shim>, connection: Connection) -> Work {
+    Box::pin(async move {
+        let reason = connection.closed().await;
+        if ending::proven_dead(&shim, ending::DYING).await {
+            return Input::Died;
+        }
+        shim.set_trouble(format!("{reason}"));
+        Input::Lost
+    })
+}
+
+async fn run_or_pend(work: &mut Option<Work>) -> Input {
+    match work {
+        Some(work) => work.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn settled(settlement: &mut Option<Settlement>) -> Fate {
+    match settlement {
+        // A permit always sends, at the latest when it is dropped.
+        Some(settlement) => settlement.await.unwrap_or(Fate::Keep),
+        None => std::future::pending().await,
+    }
+}

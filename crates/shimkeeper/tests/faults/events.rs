@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the public hears, whatever a shim tells and whenever: every step once, in order, with the status that `wait`
+//! answers.
+
+use prost::{Message, Name};
+use shimkeeper::events::TaskEvent;
+use shimkeeper::{ProcessKey, Provenance};
+use shimkeeper_proto::containerd::events::{TaskDelete, TaskExit, TaskOom};
+use shimkeeper_testkit::{Act, Emission, Events, Method, Script, When};
+
+use crate::bench::{Bench, end, exec};
+use crate::oracle::Seen;
+
+/// The steps of all tasks by name.
+fn steps(events: &[Seen]) -> Vec<String> {
+    let name = |seen: &Seen| match &seen.event {
+        TaskEvent::Create { .. } => "create".to_owned(),
+        TaskEvent::Start { .. } => "start".to_owned(),
+        TaskEvent::ExecAdded { exec } => format!("added {exec}"),
+        TaskEvent::ExecStarted { exec, .. } => format!("started {exec}"),
+        TaskEvent::Exit { process, status, .. } => format!("exit {} {status}", process.exec_id()),
+        TaskEvent::Delete { .. } => "delete".to_owned(),
+        other => format!("{other:?}"),
+    };
+    events.iter().map(name).collect()
+}
+
+/// A life with an exec in it.
+async fn life(script: &Script) -> Vec<String> {
+    let bench = Bench::new().await;
+    let task = bench.create("one", &["exit-after-ms", "100000", "0"], script).await.unwrap();
+    task.start().await.unwrap();
+    let exec = exec(&task, "x", &["exit", "4"]).await;
+    assert_eq!(exec.wait().await.unwrap().status, 4);
+    bench.event(|seen| seen.is_exit_of(&ProcessKey::Exec("x".parse().unwrap()))).await;
+    exec.delete().await.unwrap();
+    task.kill(9, false).await.unwrap();
+    let waited = task.wait().await.unwrap();
+    let told = bench.event(|seen| seen.is_exit_of(&ProcessKey::Init)).await;
+    let TaskEvent::Exit { pid, status, .. } = told.event else { unreachable!() };
+    assert_eq!((pid, status), (waited.pid, waited.status));
+    assert_eq!(waited.provenance, Provenance::Observed);
+    task.delete().await.unwrap();
+    bench.is_clean();
+    steps(&bench.events())
+}
+
+const HONEST: [&str; 7] = ["create", "start", "added x", "started x", "exit x 4", "exit  137", "delete"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_honest_shim_are_passed_on() {
+    assert_eq!(life(&Script::new()).await, HONEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn told_twice_are_heard_once() {
+    assert_eq!(life(&Script::new().events(Events::DuplicateExit)).await, HONEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_wrong_order_are_put_right() {
+    assert_eq!(life(&Script::new().events(Events::Reorder)).await, HONEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_are_lost_are_supplied() {
+    assert_eq!(life(&Script::new().events(Events::None)).await, HONEST);
+}
+
+/// An event with this payload.
+fn emit<M: Message + Name>(topic: &str, event: &M) -> Act {
+    Act::Emit(Emission {
+        namespace: String::new(),
+        topic: topic.into(),
+        type_url: M::full_name(),
+        value: event.encode_to_vec().into(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_earlier_life_of_the_id_are_not_this_one_s() {
+    let bench = Bench::new().await;
+    let (id, pid) = ("one".to_owned(), 4_000_000);
+    let exit = TaskExit { container_id: id.clone(), id: id.clone(), pid, exit_status: 1, exited_at: None };
+    let delete = TaskDelete { container_id: id, pid, exit_status: 1, ..TaskDelete::default() };
+    let script = Script::new().on(Method::Start, When::Before, emit("/tasks/exit", &exit)).on(
+        Method::Start,
+        When::Before,
+        emit("/tasks/delete", &delete),
+    );
+    let task = bench.create("one", &["exit", "3"], &script).await.unwrap();
+    task.start().await.unwrap();
+    assert_eq!(task.wait().await.unwrap().status, 3);
+    task.delete().await.unwrap();
+    bench.is_clean();
+    assert_eq!(steps(&bench.events()), ["create", "start", "exit  3", "delete"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_have_no_place_in_the_order_are_passed_on() {
+    let bench = Bench::new().await;
+    let oom = TaskOom { container_id: "one".into() };
+    let script = Script::new().on(Method::Kill, When::Before, emit("/tasks/oom", &oom));
+    let task = bench.create("one", &["sleep"], &script).await.unwrap();
+    task.start().await.unwrap();
+    task.pause().await.unwrap();
+    task.resume().await.unwrap();
+    end(&task).await;
+    bench.is_clean();
+    let told = steps(&bench.events());
+    assert_eq!(told, ["create", "start", "Paused", "Resumed", "Oom", "exit  137", "delete"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_deletion_that_nobody_told_are_supplied_too() {
+    let bench = Bench::new().await;
+    let script = Script::new().events(Events::None);
+    let task = bench.create("one", &["exit", "3"], &script).await.unwrap();
+    task.start().await.unwrap();
+    // Deleted as soon as it can be: the exit may be on its way to the public still.
+    task.wait().await.unwrap();
+    task.delete().await.unwrap();
+    bench.is_clean();
+    assert_eq!(steps(&bench.events()), ["create", "start", "exit  3", "delete"]);
+}
