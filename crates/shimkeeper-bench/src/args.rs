@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Measures Shimkeeper against the same shim driven by hand.
+#[derive(Debug, Parser)]
+#[command(name = "shimkeeper-bench")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Scenario {
+    /// The whole life of `/bin/true`: through the library, and by hand, in turns.
+    Lifecycle(Lifecycle),
+    /// Many lifecycles in one process: none may fail, and nothing may be kept.
+    Soak(Soak),
+}
+
+/// What both scenarios run on.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Target {
+    /// The shim: a runtime name, or an absolute path.
+    #[arg(long, default_value = "io.containerd.runc.v2", value_name = "PATH")]
+    pub(crate) shim: String,
+    /// The OCI runtime the shim runs: a name on the search path, or an absolute path.
+    #[arg(long, default_value = "runc", value_name = "RUNTIME")]
+    pub(crate) runtime_binary: String,
+    /// Where bundles go, in a new directory. By default a tmpfs, as `/run` is one where this is run in earnest.
+    #[arg(long, default_value = "/dev/shm", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Runs the shim's `delete` action after a clean end, too: what leaving it out saves.
+    #[arg(long)]
+    pub(crate) always_reap: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Lifecycle {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Measured lifecycles of each side.
+    #[arg(short, long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) n: u32,
+    /// Lifecycles of each side before anything is measured.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) warm_up: u32,
+    /// Then measures lifecycles per second with this many at once, through the library; may be repeated.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) in_flight: Vec<u32>,
+    /// Writes the figures to a file, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Soak {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Lifecycles one after the other.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sequential: u32,
+    /// Then lifecycles all at once; 0 leaves this out.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) concurrent: u32,
+    /// How much memory the process may have gained over the sequential lifecycles, in KiB.
+    #[arg(long, default_value_t = 1024, value_name = "KIB")]
+    pub(crate) growth: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn throughput_may_be_asked_for_several_times() {
+        let args = Args::parse_from(["b", "lifecycle", "-n", "5", "--in-flight", "1", "--in-flight", "8"]);
+        let Scenario::Lifecycle(options) = args.scenario else {
+            panic!("not the scenario that was asked for")
+        };
+        assert_eq!((options.n, options.in_flight), (5, vec![1, 8]));
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The scenario `lifecycle`: both sides in turns, A B B A …, so that a slow minute of the machine meets both.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio_util::task::TaskTracker;
+
+use crate::args;
+use crate::by_hand::ByHand;
+use crate::by_library::Library;
+use crate::error::BenchError;
+use crate::measure::{Cpu, Holdings};
+use crate::phase::Laps;
+use crate::report::{Comparison, Side, Throughput};
+use crate::site::Site;
+use crate::{orphans, report, say};
+
+pub(crate) fn run(options: &args::Lifecycle) -> Result<(), BenchError> {
+    orphans::adopt()?;
+    let site = Arc::new(Site::new(&options.target)?);
+    let result = on_site(&site, options);
+    if result.is_err() {
+        // What failed has left things behind; the error is the news, not those.
+        let _ = site.dirs.sweep();
+    }
+    result
+}
+
+fn on_site(site: &Arc<Site>, options: &args::Lifecycle) -> Result<(), BenchError> {
+    let runtime = runtime()?;
+    let library = runtime.block_on(Library::open(site.clone()))?;
+    let by_hand = ByHand::new(site.clone())?;
+    let comparison = compare(&runtime, &library, &by_hand, options)?;
+    say(&report::comparison(site, &comparison))?;
+    let mut throughputs = Vec::new();
+    for in_flight in &options.in_flight {
+        let throughput = throughput(&runtime, &library, *in_flight, options.n)?;
+        say(&report::throughput(&throughput))?;
+        throughputs.push(throughput);
+    }
+    if let Some(file) = &options.json {
+        let text = report::json(site, &comparison, &throughputs).to_string();
+        std::fs::write(file, text).map_err(|e| BenchError::io("write the figures", e))?;
+    }
+    runtime.block_on(library.close());
+    Ok(())
+}
+
+/// What an embedder with little to do has: one thread, and a few more that block.
+pub(crate) fn runtime() -> Result<Runtime, BenchError> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|e| BenchError::io("start a runtime", e))
+}
+
+fn compare(
+    runtime: &Runtime,
+    library: &Library,
+    by_hand: &ByHand,
+    options: &args::Lifecycle,
+) -> Result<Comparison, BenchError> {
+    let one = || runtime.block_on(library.lifecycle());
+    let other = || by_hand.lifecycle();
+    for _ in 0..options.warm_up {
+        one()?;
+        other()?;
+    }
+    let before = Holdings::now()?;
+    let (mut a, mut b) = (Side::default(), Side::default());
+    for round in 0..options.n {
+        if round % 2 == 0 {
+            measured(&mut a, one)?;
+            measured(&mut b, other)?;
+        } else {
+            measured(&mut b, other)?;
+            measured(&mut a, one)?;
+        }
+    }
+    Ok(Comparison { library: a, by_hand: b, before, after: Holdings::now()? })
+}
+
+fn measured(side: &mut Side, lifecycle: impl FnOnce() -> Result<Laps, BenchError>) -> Result<(), BenchError> {
+    let before = Cpu::now();
+    let laps = lifecycle()?;
+    side.cpu = side.cpu.plus(Cpu::now().since(before));
+    side.laps.push(laps);
+    Ok(())
+}
+
+/// `n` lifecycles for each that may be under way, at most `in_flight` at once.
+fn throughput(
+    runtime: &Runtime,
+    library: &Library,
+    in_flight: u32,
+    n: u32,
+) -> Result<Throughput, BenchError> {
+    let total = n.max(in_flight);
+    let (before, began) = (Cpu::now(), Instant::now());
+    let times = runtime.block_on(many(library, in_flight, total))?;
+    let cpu = Cpu::now().since(before);
+    Ok(Throughput { in_flight, times, took: began.elapsed(), cpu })
+}
+
+/// Runs `total` lifecycles on `in_flight` lanes; answers how long each took.
+pub(crate) async fn many(library: &Library, in_flight: u32, total: u32) -> Result<Vec<Duration>, BenchError> {
+    let tickets = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let lanes = TaskTracker::new();
+    let running: Vec<_> = (0..in_flight)
+        .map(|_| {
+            let (library, tickets) = (library.clone(), tickets.clone());
+            lanes.spawn(async move {
+                let mut times = Vec::new();
+                while tickets.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < total {
+                    times.push(library.lifecycle().await?.total());
+                }
+                Ok::<_, BenchError>(times)
+            })
+        })
+        .collect();
+    lanes.close();
+    lanes.wait().await;
+    let mut times = Vec::new();
+    for lane in running {
+        times.extend(lane.await.map_err(|_| BenchError::Panicked)??);
+    }
+    Ok(times)
+}

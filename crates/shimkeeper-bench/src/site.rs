@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What both sides run in: directories, a root file system, the same spec.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use shimkeeper_shim::{Runtime, SearchPath, resolve};
+use shimkeeper_testkit::{TestDirs, TestSpec, deps};
+
+use crate::args::Target;
+use crate::error::BenchError;
+
+/// The namespace of every task.
+pub(crate) const NAMESPACE: &str = "bench";
+
+/// Where the cgroups are; removed at the end.
+const CGROUP: &str = "shimkeeper-bench";
+
+/// The surroundings of a run. Dropping it removes what it made.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) dirs: TestDirs,
+    pub(crate) shim: PathBuf,
+    pub(crate) runtime_binary: String,
+    pub(crate) always_reap: bool,
+    rootfs: PathBuf,
+    next: AtomicU32,
+}
+
+impl Site {
+    pub(crate) fn new(target: &Target) -> Result<Self, BenchError> {
+        let runtime: Runtime = target.shim.parse().map_err(|e| BenchError::Shim(Box::new(e)))?;
+        let shim = resolve(&runtime, &SearchPath::of_process()).map_err(|e| BenchError::Shim(Box::new(e)))?;
+        Ok(Self {
+            dirs: TestDirs::below(&target.dir),
+            shim: shim.path().to_owned(),
+            runtime_binary: target.runtime_binary.clone(),
+            always_reap: target.always_reap,
+            rootfs: deps::rootfs(),
+            next: AtomicU32::new(0),
+        })
+    }
+
+    /// An id that was not used before, and the spec of a container of that name which ends at once.
+    pub(crate) fn container(&self) -> (String, Bytes) {
+        let id = format!("c{}", self.next.fetch_add(1, Ordering::Relaxed));
+        let spec = TestSpec::new(&self.rootfs, &id).args(["/bin/true"]).cgroup(&format!("/{CGROUP}/{id}"));
+        (id, spec.to_bytes())
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // runc removes the containers' cgroups and leaves the one above them, in each hierarchy there is.
+        let root = Path::new("/sys/fs/cgroup");
+        let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+        for hierarchy in hierarchies.chain([root.to_owned()]) {
+            // Only an empty one goes, and most hierarchies are links to one another.
+            let _ = std::fs::remove_dir(hierarchy.join(CGROUP));
+        }
+    }
+}
