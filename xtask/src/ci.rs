@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ci`: everything that must hold before a change lands, each step timed.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+use crate::{shell, test, tidy};
+
+/// Runs every check; all of them, also after one has failed.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let mut steps = Steps::default();
+    let cargo = |arguments: &[&str]| shell::run(workspace.cargo().args(arguments));
+    steps.step("fmt", || cargo(&["fmt", "--all", "--check"]));
+    steps.step("clippy", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
+    });
+    steps.step("tidy", || tidy::run(workspace));
+    steps.step("deny", || deny(workspace));
+    steps.step("doc", || doc(workspace));
+    test::add_steps(&mut steps, workspace, &[]);
+    steps.finish()
+}
+
+fn doc(workspace: &Workspace) -> Result<()> {
+    let mut command = workspace.cargo();
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    shell::run(command.args(["doc", "--workspace", "--no-deps", "--quiet"]))
+}
+
+/// Licences, banned crates and sources always; known vulnerabilities where their list can be had.
+fn deny(workspace: &Workspace) -> Result<()> {
+    let program = cargo_deny(workspace)?;
+    let deny = || {
+        let mut command = Command::new(&program);
+        command.current_dir(&workspace.root);
+        command
+    };
+    shell::run(deny().args(["check", "bans", "licenses", "sources"]))?;
+    if let Err(error) = shell::output(deny().args(["fetch", "db"])) {
+        println!("deny: the list of advisories cannot be fetched, so they were NOT checked: {error}");
+        return Ok(());
+    }
+    shell::run(deny().args(["check", "--disable-fetch", "advisories"]))
+}
+
+/// The installed tool, else one built below the target directory.
+fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
+    if let Some(program) = shell::find("cargo-deny") {
+        return Ok(program);
+    }
+    let tools = workspace.target.join("tools");
+    let program = tools.join("bin/cargo-deny");
+    if !program.exists() {
+        println!("deny: building cargo-deny into {} (once; this takes minutes)", tools.display());
+        let mut cargo = workspace.cargo();
+        // Not among our own artefacts, whose settings it must not share.
+        cargo.env("CARGO_TARGET_DIR", tools.join("build"));
+        shell::run(cargo.args(["install", "--locked", "--quiet", "cargo-deny", "--root"]).arg(&tools))?;
+    }
+    Ok(program)
+}
