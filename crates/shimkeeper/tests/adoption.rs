@@ -47,6 +47,15 @@ fn is_zombie(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
 }
 
+/// The task of the directories is adopted with this init; then ends it.
+async fn it_is_back(dirs: &TestDirs, pid: u32) {
+    let (manager, _events) = reopen(dirs).await;
+    assert_eq!(manager.adoption().verdict(&key("a")), Some(&Verdict::Adopted));
+    let task = manager.get(&key("a")).unwrap();
+    assert_eq!(task.pid(), Some(pid));
+    clear(manager, dirs, &task).await;
+}
+
 /// Ends a task and shows that nothing of it is left.
 async fn clear(manager: Manager, dirs: &TestDirs, task: &Task) {
     if task.state().await.is_ok_and(|state| state.status != Status::Stopped) {
@@ -103,11 +112,7 @@ async fn a_killed_program_finds_its_tasks_again() {
     let pid = keeper.pid_of_task();
     keeper.kill();
 
-    let (manager, _events) = reopen(&dirs).await;
-    assert_eq!(manager.adoption().verdict(&key("a")), Some(&Verdict::Adopted));
-    let task = manager.get(&key("a")).unwrap();
-    assert_eq!(task.pid(), Some(pid));
-    clear(manager, &dirs, &task).await;
+    it_is_back(&dirs, pid).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,11 +206,7 @@ async fn a_damaged_or_missing_address_costs_nothing() {
             "removed" => std::fs::remove_file(&file).unwrap(),
             text => std::fs::write(&file, text).unwrap(),
         }
-        let (manager, _events) = reopen(&dirs).await;
-        assert_eq!(manager.adoption().verdict(&key("a")), Some(&Verdict::Adopted), "{damage:?}");
-        let task = manager.get(&key("a")).unwrap();
-        assert_eq!(task.pid(), Some(pid));
-        clear(manager, &dirs, &task).await;
+        it_is_back(&dirs, pid).await;
     }
 }
 
@@ -218,11 +219,7 @@ async fn a_bundle_without_our_record_is_adopted_by_what_it_says_itself() {
     std::fs::remove_file(task.bundle().join("shimkeeper.json")).unwrap();
     manager.detach().await;
 
-    let (manager, _events) = reopen(&dirs).await;
-    assert_eq!(manager.adoption().verdict(&key("a")), Some(&Verdict::Adopted));
-    let task = manager.get(&key("a")).unwrap();
-    assert_eq!(task.pid(), Some(pid));
-    clear(manager, &dirs, &task).await;
+    it_is_back(&dirs, pid).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
