@@ -88,3 +88,8 @@ pub use state::{ProcessState, Status};
 pub use stats::Stats;
 pub use stdio::{OutputPipe, ProcessIo, StdinPipe, Stdio, StdioPaths};
 pub use task::{ExecTask, Task, TaskPid};
+
+/// Keeps the example in the README true: it is compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
