@@ -27,7 +27,7 @@ pub struct Scope {
     pub sockets: PathBuf,
     /// Launches whose processes are looked for, as `SHIMKEEPER_LAUNCH` spells them.
     pub marks: Vec<String>,
-    /// A cgroup path without the mount point, for example `/shimkeeper-test/a`.
+    /// A cgroup path without the mount point, for example `/shimkeeper-test-a`.
     pub cgroup: Option<String>,
 }
 

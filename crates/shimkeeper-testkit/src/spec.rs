@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 /// Builds a `config.json`.
 ///
 /// The container has its own PID, IPC, UTS, mount and network namespaces, no terminal, and the capabilities of
-/// nobody. Its cgroup is below `/shimkeeper-test`, so that a sweep finds it.
+/// nobody. The name of its cgroup begins with `/shimkeeper-test`, so that a sweep finds it;
+/// it has no parent, which runtimes would make and never remove.
 #[derive(Clone, Debug)]
 pub struct TestSpec {
     spec: Value,
 }
 
-/// Where the cgroups of tests are.
+/// How the cgroups of tests begin.
 pub const TEST_CGROUP: &str = "/shimkeeper-test";
 
 impl TestSpec {
@@ -44,7 +45,7 @@ impl TestSpec {
             "annotations": {},
             "linux": {
                 "namespaces": namespaces,
-                "cgroupsPath": format!("{TEST_CGROUP}/{id}"),
+                "cgroupsPath": format!("{TEST_CGROUP}-{id}"),
                 "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
             },
         });

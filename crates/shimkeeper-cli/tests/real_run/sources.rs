@@ -24,7 +24,7 @@ fn bundle(args: &[&str]) -> tempfile::TempDir {
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/etc/hosts", "type": "bind", "source": "data", "options": ["bind", "ro"]},
         ],
-        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}], "cgroupsPath": "/shimkeeper/test-bundle"},
+        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}], "cgroupsPath": "/shimkeeper-test-bundle"},
     });
     std::fs::write(bundle.path().join("config.json"), config.to_string()).unwrap();
     bundle

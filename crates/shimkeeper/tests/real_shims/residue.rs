@@ -35,7 +35,7 @@ impl Trace {
 
 /// The cgroup of a case.
 pub(crate) fn cgroup(dirs: &TestDirs) -> String {
-    format!("{TEST_CGROUP}/{}", dirs.path().file_name().unwrap().to_str().unwrap())
+    format!("{TEST_CGROUP}-{}", dirs.path().file_name().unwrap().to_str().unwrap())
 }
 
 /// Takes away the cgroups and sockets of a case that failed, once its processes are gone.

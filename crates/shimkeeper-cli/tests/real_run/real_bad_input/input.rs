@@ -177,6 +177,6 @@ impl Input {
 }
 
 fn spec_of(rootfs: &Path, command: &str) -> Result<Vec<u8>, Told> {
-    let spec = ContainerSpec::new(rootfs, [command]).cgroups_path("/shimkeeper-test/bad-input").to_json();
+    let spec = ContainerSpec::new(rootfs, [command]).cgroups_path("/shimkeeper-test-bad-input").to_json();
     spec.map_err(|error| Told::of(&error, Some(error.hint())))
 }
