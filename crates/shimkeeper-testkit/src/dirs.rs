@@ -168,7 +168,12 @@ mod tests {
 
     fn sleeper_in(dirs: &TestDirs) -> std::process::Child {
         let mut sleep = Command::new("sleep");
-        sleep.arg("600").current_dir(dirs.path()).stdin(Stdio::null()).spawn().unwrap()
+        let child = sleep.arg("600").current_dir(dirs.path()).stdin(Stdio::null()).spawn().unwrap();
+        // The kernel lets us go on a moment before the program has its arguments.
+        while std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        child
     }
 
     #[test]

@@ -11,7 +11,10 @@ use shimkeeper_shim::{Pidfd, ProcessIdentity, carries_mark, find_by_mark, listen
 use crate::shim::Shim;
 
 /// How often the processes of a launch are looked for, each time after killing those found.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 8;
+
+/// More than it takes from the end of a process's old program to the begin of its new one.
+const EXECUTING: Duration = Duration::from_millis(5);
 
 /// Who a new shim's process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,7 @@ pub(crate) async fn kill(process: &ProcessIdentity, patience: Duration) -> bool 
 /// if one of them does not end.
 pub(crate) async fn kill_marked(mark: Incarnation, patience: Duration) -> Option<Vec<PathBuf>> {
     let mut sockets = Vec::new();
+    let mut seen_none = false;
     // A process that was forking while it was killed leaves a child for the next round.
     for _ in 0..ROUNDS {
         let found = tokio::task::spawn_blocking(move || {
@@ -111,8 +115,15 @@ pub(crate) async fn kill_marked(mark: Incarnation, patience: Duration) -> Option
         });
         let (processes, listened) = found.await.ok()?;
         if processes.is_empty() {
-            return Some(sockets);
+            if seen_none {
+                return Some(sockets);
+            }
+            // While a process executes its program it has no environment to be seen; so it is looked for twice.
+            seen_none = true;
+            tokio::time::sleep(EXECUTING).await;
+            continue;
         }
+        seen_none = false;
         sockets.extend(listened);
         for process in &processes {
             kill(process, patience).await;
