@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use shimkeeper_core::{HasKind as _, Kind};
 use shimkeeper_proto::containerd::task::v3::ShutdownRequest;
-use shimkeeper_shim::{Call, Pidfd, ProcessIdentity, find_by_mark};
+use shimkeeper_shim::{Call, Pidfd, ProcessIdentity};
 
 use crate::identify;
 use crate::machine::Input;
@@ -81,14 +81,8 @@ async fn processes(shim: &Shim) -> Vec<ProcessIdentity> {
         Some(identity) => {
             vec![identity].into_iter().filter(|identity| !identify::is_gone(identity)).collect()
         }
-        None => marked(shim).await,
+        None => identify::marked(shim.incarnation).await,
     }
-}
-
-async fn marked(shim: &Shim) -> Vec<ProcessIdentity> {
-    let mark = shim.incarnation;
-    // Reads every process of the machine: off the async threads.
-    tokio::task::spawn_blocking(move || find_by_mark(mark)).await.unwrap_or_default()
 }
 
 /// Whether the shim's process is gone for certain, now or within `patience`.

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use shimkeeper_core::{HasKind, IdError, Kind, ProcessKey, TaskKey};
 use shimkeeper_events::SubscribeError;
@@ -185,9 +184,6 @@ pub enum Refused {
     /// A process is started once in its life.
     #[error("the process has been started already")]
     AlreadyStarted,
-    /// The process has not been started.
-    #[error("the process has not been started")]
-    NotStarted,
     /// The process ended before, or without ever, starting.
     #[error("the process is gone and was never started")]
     NeverStarted,
@@ -231,14 +227,6 @@ pub enum Refused {
         /// How many fit.
         max: usize,
     },
-    /// Something was not proven within its time.
-    #[error("{what} did not happen within {after:?}")]
-    NotProven {
-        /// What was waited for.
-        what: &'static str,
-        /// How long.
-        after: Duration,
-    },
 }
 
 impl HasKind for Refused {
@@ -252,16 +240,13 @@ impl HasKind for Refused {
             | Self::Unreachable { .. }
             | Self::Quarantined { .. }
             | Self::Detaching => Kind::Unavailable,
-            Self::AlreadyStarted
-            | Self::NotStarted
-            | Self::NeverStarted
-            | Self::StillRunning
-            | Self::TaskEnded => Kind::FailedPrecondition,
+            Self::AlreadyStarted | Self::NeverStarted | Self::StillRunning | Self::TaskEnded => {
+                Kind::FailedPrecondition
+            }
             Self::Withdrawn => Kind::Canceled,
             Self::ExecNamedLikeTask | Self::NoSuchSignal { .. } | Self::PathTooLong { .. } => {
                 Kind::InvalidArgument
             }
-            Self::NotProven { .. } => Kind::DeadlineExceeded,
         }
     }
 }

@@ -71,7 +71,6 @@ fn refused_hint(refused: &Refused) -> Option<&'static str> {
         Refused::ExecNamedLikeTask => "choose another id for the exec",
         Refused::BeingCreated | Refused::BeingDeleted | Refused::BeingAdopted => "try again in a moment",
         Refused::AlreadyStarted => "make another exec to run the command again",
-        Refused::NotStarted => "start it first",
         Refused::StillRunning => "kill it and wait for it first",
         Refused::TaskEnded => "delete it and create it again",
         Refused::Unreachable { .. } => {
@@ -80,7 +79,7 @@ fn refused_hint(refused: &Refused) -> Option<&'static str> {
         Refused::Quarantined { .. } => "it is tried again by itself; see the reason for what holds it",
         Refused::PathTooLong { .. } => "choose a shorter state directory",
         Refused::NoSuchSignal { .. } => "see `kill -l` for the signals there are",
-        Refused::NeverStarted | Refused::Withdrawn | Refused::Detaching | Refused::NotProven { .. } => {
+        Refused::NeverStarted | Refused::Withdrawn | Refused::Detaching => {
             return None;
         }
     })

@@ -37,14 +37,18 @@ pub(crate) async fn shim(shim: &Shim, claimed_pid: u32) -> Who {
     {
         return Who::Ours(identity);
     }
-    let mark = shim.incarnation;
-    let marked = tokio::task::spawn_blocking(move || find_by_mark(mark)).await.unwrap_or_default();
-    match (marked.as_slice(), claimed) {
+    match (marked(shim.incarnation).await.as_slice(), claimed) {
         ([only], _) => Who::Ours(*only),
         ([], Some(identity)) => Who::Foreign(identity),
         // Several: all of them have to go before the shim counts as gone.
         _ => Who::Marked,
     }
+}
+
+/// The processes of a launch.
+pub(crate) async fn marked(mark: Incarnation) -> Vec<ProcessIdentity> {
+    // Reads every process of the machine: off the async threads.
+    tokio::task::spawn_blocking(move || find_by_mark(mark)).await.unwrap_or_default()
 }
 
 fn serves_another_task(shim: &Shim, identity: &ProcessIdentity) -> bool {

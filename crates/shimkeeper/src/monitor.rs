@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use shimkeeper_core::{Exit, ProcessKey, Provenance, time};
+use shimkeeper_core::{Exit, ProcessKey, Provenance};
 use shimkeeper_proto::containerd::task::v3::WaitRequest;
 use shimkeeper_shim::Call;
 
+use crate::convert;
 use crate::machine::State;
 use crate::publish;
 use crate::shim::Shim;
@@ -53,7 +54,7 @@ async fn ask(shim: &Shim, process: &ProcessKey) -> Option<Exit> {
             let request = WaitRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
             match connection.wait(&call, &request).await {
                 Ok(answer) => {
-                    let at = answer.exited_at.and_then(|t| time::from_parts(t.seconds, t.nanos));
+                    let at = convert::moment(answer.exited_at.as_ref());
                     let pid = shim.ledger.process(process).map_or(0, |p| p.pid);
                     return Some(Exit {
                         pid,

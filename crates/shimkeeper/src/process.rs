@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use shimkeeper_core::{ExecId, Exit, Kind, ProcessKey, Provenance, time};
+use shimkeeper_core::{ExecId, Exit, Kind, ProcessKey, Provenance};
 use shimkeeper_proto::containerd::task::v3 as wire;
 
 use crate::error::{Cause, Error, Refused, Step};
@@ -13,7 +13,7 @@ use crate::ledger::StartTurn;
 use crate::shim::Shim;
 use crate::state::{ProcessState, Status};
 use crate::stdio::ProcessIo;
-use crate::{diagnosis, identify, monitor, publish, signals};
+use crate::{convert, diagnosis, identify, monitor, publish, signals};
 
 /// An exec: an extra process of a task. A clone is another handle on the same one.
 #[derive(Clone)]
@@ -276,7 +276,7 @@ pub(crate) async fn delete_exec(shim: &Arc<Shim>, id: &ExecId) -> Result<Exit, E
 /// What the answer to Delete says of the end; `None` if that is no more than zeros. A shim that deletes what was never
 /// started may answer before it has seen the end itself, with status 0 and no time.
 pub(crate) fn exit_of(answer: &wire::DeleteResponse, was_started: bool) -> Option<Exit> {
-    let at = answer.exited_at.as_ref().and_then(|t| time::from_parts(t.seconds, t.nanos));
+    let at = convert::moment(answer.exited_at.as_ref());
     if at.is_none() && !was_started {
         return None;
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use shimkeeper_core::{Exit, HasKind as _, Kind, ProcessKey, Provenance, time};
+use shimkeeper_core::{Exit, HasKind as _, Kind, ProcessKey, Provenance};
 use shimkeeper_proto::containerd::task::v3::{StateRequest, StateResponse};
 use shimkeeper_shim::{Call, CallError, Connection};
 
@@ -13,7 +13,7 @@ use crate::identify;
 use crate::ledger::Phase;
 use crate::shim::Shim;
 use crate::state::{ProcessState, Status};
-use crate::{monitor, publish};
+use crate::{convert, monitor, publish};
 
 /// What the shim knows of its task.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ async fn ask(shim: &Shim, connection: &Connection, process: &ProcessKey) -> Resu
 }
 
 fn take_in(shim: &Arc<Shim>, process: &ProcessKey, answer: StateResponse) -> Finding {
-    let at = answer.exited_at.as_ref().and_then(|t| time::from_parts(t.seconds, t.nanos));
+    let at = convert::moment(answer.exited_at.as_ref());
     let state = ProcessState::new(answer, None);
     match state.status {
         Status::Stopped => {

@@ -3,9 +3,11 @@
 
 use std::time::SystemTime;
 
-use shimkeeper_core::{Exit, Provenance, time};
+use shimkeeper_core::{Exit, Provenance};
 use shimkeeper_proto::containerd::task::v3::StateResponse;
 use shimkeeper_proto::containerd::v1::types::Status as WireStatus;
+
+use crate::convert;
 
 /// Where a process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,7 +73,7 @@ impl ProcessState {
             Ok(WireStatus::Unknown) | Err(_) => Status::Unknown,
         };
         let reported = || {
-            let at = answer.exited_at.as_ref().and_then(|t| time::from_parts(t.seconds, t.nanos));
+            let at = convert::moment(answer.exited_at.as_ref());
             Exit {
                 pid: answer.pid,
                 status: answer.exit_status,
