@@ -5,4 +5,6 @@
 
 pub mod containerd;
 pub mod google;
+pub mod grpc;
 pub mod io;
+pub mod shimkeeper;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Protobuf messages and service stubs of the containerd shim protocol, generated from `/proto`.
+//! Protobuf messages and service stubs of containerd's protocols, of its shims and of its daemon, generated from
+//! `/proto`.
 //!
 //! Modules nest as the protobuf packages do: `containerd.task.v3.CreateTaskRequest` is
 //! [`containerd::task::v3::CreateTaskRequest`]. Rust spells acronyms in its own way (`CloseIORequest` is
@@ -11,7 +12,8 @@
 //! # Features
 //!
 //! `grpc-client` and `grpc-server` add tonic stubs for `containerd.task.v3.Task` as `task_client` and `task_server`
-//! beside its messages. Both are off by default: most shims speak ttrpc, which needs no stubs.
+//! beside its messages, and in the same way for the services of containerd's daemon. Both are off by default: most
+//! shims speak ttrpc, which needs no stubs.
 
 #[expect(clippy::struct_excessive_bools, reason = "the wire has messages of many flags")]
 #[cfg_attr(
@@ -29,7 +31,7 @@
 )]
 mod r#gen;
 
-pub use r#gen::{containerd, google, io};
+pub use r#gen::{containerd, google, grpc, io, shimkeeper};
 
 use bytes::Bytes;
 use prost::{DecodeError, Message, Name};

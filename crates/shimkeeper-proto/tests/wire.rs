@@ -22,10 +22,16 @@ use shimkeeper_protogen::{descriptors, proto_dir, proto_files};
 use shape::Shapes;
 
 /// Ours, but in no published package. Checked by hand when added.
-const UNPUBLISHED: &[&str] = &[];
+const UNPUBLISHED: &[&str] = &[
+    // gRPC's own.
+    "grpc.health.v1.Health",
+    "grpc.health.v1.HealthCheckRequest",
+    "grpc.health.v1.HealthCheckResponse",
+    "grpc.health.v1.HealthCheckResponse.ServingStatus",
+];
 
 /// Published in a package we have files for, but left out, with what is nested in it, until somebody needs it.
-const OMITTED: &[&str] = &["containerd.types.Descriptor", "containerd.types.Sandbox"];
+const OMITTED: &[&str] = &[];
 
 /// Packages of which we only want a part: their events, and what the language-neutral files of protobuf hold.
 const PARTIAL: &[&str] = &["containerd.services.images.v1", "google.protobuf"];
@@ -81,7 +87,9 @@ fn every_published_field_is_ours() {
 #[test]
 fn every_field_of_ours_is_published() {
     let published: Vec<_> = published().iter().map(Shapes::of).collect();
-    let unconfirmed = unconfirmed(&Shapes::of(&ours()), &published);
+    let mut unconfirmed = unconfirmed(&Shapes::of(&ours()), &published);
+    // Nobody else's.
+    unconfirmed.retain(|name| !name.starts_with("shimkeeper."));
     let expected: BTreeSet<_> = UNPUBLISHED.iter().map(|&name| name.to_owned()).collect();
     assert_eq!(unconfirmed, expected, "left: in no published package; right: the list in this test");
 }

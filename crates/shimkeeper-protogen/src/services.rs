@@ -8,7 +8,20 @@ use prost_build::{Service, ServiceGenerator};
 /// Services that get tonic stubs, behind the cargo features `grpc-client` and `grpc-server`.
 ///
 /// Everything else is spoken over ttrpc alone, which calls by name and needs no stubs.
-const GRPC: &[&str] = &["containerd.task.v3.Task"];
+const GRPC: &[&str] = &[
+    "containerd.services.containers.v1.Containers",
+    "containerd.services.events.v1.Events",
+    "containerd.services.introspection.v1.Introspection",
+    "containerd.services.leases.v1.Leases",
+    "containerd.services.namespaces.v1.Namespaces",
+    "containerd.services.sandbox.v1.Controller",
+    "containerd.services.sandbox.v1.Store",
+    "containerd.services.tasks.v1.Tasks",
+    "containerd.services.version.v1.Version",
+    "containerd.task.v3.Task",
+    "grpc.health.v1.Health",
+    "shimkeeper.v1.Keeper",
+];
 
 /// The generator to give to prost-build.
 pub(crate) fn generator() -> Box<dyn ServiceGenerator> {

@@ -162,6 +162,98 @@ impl ::prost::Name for Envelope {
         "/containerd.types.Envelope".into()
     }
 }
+/// The record of a sandbox: several containers in one environment, for example a virtual machine.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sandbox {
+    /// Id of the sandbox.
+    #[prost(string, tag = "1")]
+    pub sandbox_id: ::prost::alloc::string::String,
+    /// The shim it runs under.
+    #[prost(message, optional, tag = "2")]
+    pub runtime: ::core::option::Option<sandbox::Runtime>,
+    /// What it is made from, as bytes only the sandbox's controller reads.
+    #[prost(message, optional, tag = "3")]
+    pub spec: ::core::option::Option<super::super::google::protobuf::Any>,
+    /// Labels of its client.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub labels:
+        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    /// When the record was made.
+    #[prost(message, optional, tag = "5")]
+    pub created_at: ::core::option::Option<super::super::google::protobuf::Timestamp>,
+    /// When the record was last changed.
+    #[prost(message, optional, tag = "6")]
+    pub updated_at: ::core::option::Option<super::super::google::protobuf::Timestamp>,
+    /// Further data of clients, by a name of theirs.
+    #[prost(btree_map = "string, message", tag = "7")]
+    pub extensions: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        super::super::google::protobuf::Any,
+    >,
+    /// Name of the controller that looks after it.
+    #[prost(string, tag = "10")]
+    pub sandboxer: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `Sandbox`.
+pub mod sandbox {
+    /// The shim it runs under.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Runtime {
+        /// Name of the runtime, or absolute path of its shim.
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        /// Options of the runtime.
+        #[prost(message, optional, tag = "2")]
+        pub options: ::core::option::Option<super::super::super::google::protobuf::Any>,
+    }
+    impl ::prost::Name for Runtime {
+        const NAME: &'static str = "Runtime";
+        const PACKAGE: &'static str = "containerd.types";
+        fn full_name() -> ::prost::alloc::string::String {
+            "containerd.types.Sandbox.Runtime".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/containerd.types.Sandbox.Runtime".into()
+        }
+    }
+}
+impl ::prost::Name for Sandbox {
+    const NAME: &'static str = "Sandbox";
+    const PACKAGE: &'static str = "containerd.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.types.Sandbox".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.types.Sandbox".into()
+    }
+}
+/// Points at content in a content store, in the words of the OCI image specification.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Descriptor {
+    /// Type of the content.
+    #[prost(string, tag = "1")]
+    pub media_type: ::prost::alloc::string::String,
+    /// Its digest, algorithm first: "sha256:…".
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// Its size in bytes.
+    #[prost(int64, tag = "3")]
+    pub size: i64,
+    /// Anything else about it.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub annotations:
+        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+}
+impl ::prost::Name for Descriptor {
+    const NAME: &'static str = "Descriptor";
+    const PACKAGE: &'static str = "containerd.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.types.Descriptor".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.types.Descriptor".into()
+    }
+}
 /// Asks what a runtime is and can do.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RuntimeRequest {

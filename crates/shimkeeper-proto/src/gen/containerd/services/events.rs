@@ -4,3 +4,4 @@
 //! Made by `cargo xtask gen` from the files in `/proto`. Edit those, not this.
 
 pub mod ttrpc;
+pub mod v1;
