@@ -36,7 +36,7 @@ pub(crate) enum Need {
 pub(crate) fn ensure(workspace: &Workspace, need: Need) -> Result<PathBuf> {
     let deps = workspace.deps_dir();
     fs::create_dir_all(&deps).with_context(|| format!("cannot make {}", deps.display()))?;
-    packages::ensure(&deps)?;
+    packages::ensure(&deps, need)?;
     rootfs::ensure(&deps)?;
     if need == Need::Tests {
         generations::ensure(&deps)?;

@@ -15,6 +15,7 @@ mod r#gen;
 mod leaks;
 mod shell;
 mod steps;
+mod storm;
 mod test;
 mod tidy;
 mod workspace;
@@ -45,6 +46,15 @@ enum Verb {
         /// For the test runner: a filter, an option
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Break real shims and kill their manager, for as long as you like
+    Storm {
+        /// How long: seconds, or with m or h
+        #[arg(long = "for", default_value = "60")]
+        duration: String,
+        /// The same weather again
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Check everything that must hold before a change lands
     Ci,
@@ -87,6 +97,7 @@ fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Demo => demo::run(&workspace),
         Verb::Test { arguments } => test::run(&workspace, &arguments),
+        Verb::Storm { duration, seed } => storm::run(&workspace, &duration, seed),
         Verb::Ci => ci::run(&workspace),
         Verb::Gen { check } => r#gen::run(&workspace, check),
         Verb::Tidy => tidy::run(&workspace),

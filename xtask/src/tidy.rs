@@ -4,11 +4,13 @@
 //! ```text
 //! edges      who may depend on whom            header   licence line, `//!`
 //! documents  ADR index, ARCHITECTURE, CHANGELOG  text     size, white space, markers, places
+//! proofs     the tests that docs/faults.md names
 //! ```
 
 mod documents;
 mod edges;
 mod header;
+mod proofs;
 mod source;
 mod text;
 
@@ -76,6 +78,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Report> {
     report.failures.extend(documents::adr_index(&tree));
     report.failures.extend(documents::architecture(&tree, &names));
     report.failures.extend(documents::changelog(&tree));
+    report.failures.extend(proofs::check(&tree));
     Ok(report)
 }
 

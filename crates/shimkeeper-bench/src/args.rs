@@ -19,6 +19,11 @@ pub(crate) enum Scenario {
     Lifecycle(Lifecycle),
     /// Many lifecycles in one process: none may fail, and nothing may be kept.
     Soak(Soak),
+    /// A restart with many tasks: how soon there is an answer, how soon all are back, what each of them takes.
+    Adoption(Adoption),
+    /// What `adoption` runs as a process of its own: a manager that is opened on directories with life in them.
+    #[command(hide = true)]
+    Restart(Restart),
 }
 
 /// What both scenarios run on.
@@ -69,6 +74,31 @@ pub(crate) struct Soak {
     /// How much memory the process may have gained over the sequential lifecycles, in KiB.
     #[arg(long, default_value_t = 1024, value_name = "KIB")]
     pub(crate) growth: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Adoption {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Running tasks.
+    #[arg(short, long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) n: u32,
+    /// On the fake shim of the tests, of which the machine can bear more; `--shim` and the like mean nothing then.
+    #[arg(long)]
+    pub(crate) fake: bool,
+    /// Restarts, the first of which is not counted.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) restarts: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Restart {
+    /// The state directory.
+    pub(crate) state: PathBuf,
+    /// The root directory.
+    pub(crate) root: PathBuf,
+    /// When the process was started, by the machine's monotonic clock, in nanoseconds.
+    pub(crate) began: u64,
 }
 
 #[cfg(test)]

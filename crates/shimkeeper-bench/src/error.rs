@@ -24,6 +24,8 @@ pub(crate) enum BenchError {
     Status(u32),
     #[error("{0}")]
     Kept(String),
+    #[error("a restarted manager {0}")]
+    Restart(String),
     #[error("a lifecycle panicked")]
     Panicked,
 }

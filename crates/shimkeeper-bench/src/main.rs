@@ -4,6 +4,7 @@
 //!
 //! Needs root, runc (or another OCI runtime) and a shim of runc's; it leaves nothing behind.
 
+mod adoption;
 mod args;
 mod by_hand;
 mod by_library;
@@ -13,6 +14,7 @@ mod measure;
 mod orphans;
 mod phase;
 mod report;
+mod restart;
 mod site;
 mod soak;
 mod stats;
@@ -40,6 +42,8 @@ fn run(args: &Args) -> Result<(), BenchError> {
     match &args.scenario {
         Scenario::Lifecycle(options) => lifecycle::run(options),
         Scenario::Soak(options) => soak::run(options),
+        Scenario::Adoption(options) => adoption::run(options),
+        Scenario::Restart(options) => restart::run(options),
     }
 }
 

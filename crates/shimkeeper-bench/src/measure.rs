@@ -32,6 +32,12 @@ impl Cpu {
     }
 }
 
+/// The machine's clock, the same for every process.
+pub(crate) fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    duration(now.tv_sec, now.tv_nsec)
+}
+
 fn duration(seconds: i64, nanos: i64) -> Duration {
     let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     seconds + Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))

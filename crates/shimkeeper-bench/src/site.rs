@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use shimkeeper_shim::{Runtime, SearchPath, resolve};
-use shimkeeper_testkit::{TestDirs, TestSpec, deps};
+use shimkeeper_testkit::{Script, TestDirs, TestSpec, deps};
 
 use crate::args::Target;
 use crate::error::BenchError;
@@ -42,9 +43,24 @@ impl Site {
         })
     }
 
+    /// The same for one that runs until it is killed. The fake shim knows what to do without a program.
+    pub(crate) fn sleeper(&self, is_fake: bool) -> (String, Bytes) {
+        let id = self.new_id();
+        let spec = if is_fake {
+            TestSpec::fake(["stubborn"]).script(&Script::new().lifetime(Duration::from_hours(1)))
+        } else {
+            TestSpec::new(&self.rootfs, &id).args(["/bin/sleep", "3600"]).cgroup(&format!("/{CGROUP}/{id}"))
+        };
+        (id, spec.to_bytes())
+    }
+
+    fn new_id(&self) -> String {
+        format!("c{}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// An id that was not used before, and the spec of a container of that name which ends at once.
     pub(crate) fn container(&self) -> (String, Bytes) {
-        let id = format!("c{}", self.next.fetch_add(1, Ordering::Relaxed));
+        let id = self.new_id();
         let spec = TestSpec::new(&self.rootfs, &id).args(["/bin/true"]).cgroup(&format!("/{CGROUP}/{id}"));
         (id, spec.to_bytes())
     }

@@ -69,7 +69,7 @@ async fn execute(
 }
 
 async fn open(dir: &PrivateDir) -> Result<Holder, Failure> {
-    match Box::pin(Manager::open(Config::new(dir.state(), dir.root()))).await {
+    match Box::pin(Manager::open(Config::new(dir.state(), dir.root()).without_journal())).await {
         Ok(manager) => Ok(Holder::Us(manager)),
         Err(error) => match error.cause() {
             Cause::Lock(LockError::Held { holder, .. }) => Ok(Holder::Other(*holder)),

@@ -131,6 +131,22 @@ identifier! {
     ExecId, "exec id", reserved: &["init"]
 }
 
+identifier! {
+    /// The id of a sandbox: what several tasks may be in.
+    SandboxId, "sandbox id", reserved: &[]
+}
+
+impl SandboxId {
+    /// The id under which a shim that is launched for the sandbox, and its bundle, go.
+    pub(crate) fn to_task_id(&self) -> TaskId {
+        TaskId(self.0.clone())
+    }
+
+    pub(crate) fn of_task_id(id: &TaskId) -> Self {
+        Self(id.0.clone())
+    }
+}
+
 impl Namespace {
     /// The namespace of clients that name none.
     pub fn default_namespace() -> Self {

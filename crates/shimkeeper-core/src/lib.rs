@@ -14,8 +14,8 @@ pub mod time;
 
 pub use any::Any;
 pub use exit::{Exit, Provenance};
-pub use id::{ExecId, IdError, Namespace, TaskId, check_identifier};
+pub use id::{ExecId, IdError, Namespace, SandboxId, TaskId, check_identifier};
 pub use incarnation::Incarnation;
-pub use key::{ProcessKey, TaskKey};
+pub use key::{ProcessKey, SandboxKey, TaskKey};
 pub use kind::{HasKind, Kind};
 pub use mount::Mount;

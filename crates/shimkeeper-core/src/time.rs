@@ -3,6 +3,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+mod rfc3339;
+
+pub use rfc3339::{from_rfc3339, to_rfc3339};
+
 /// Seconds of Go's zero time (1 January of year 1), which shims send for "not yet".
 pub const GO_ZERO_SECONDS: i64 = -62_135_596_800;
 

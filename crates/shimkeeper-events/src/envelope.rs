@@ -121,7 +121,21 @@ impl Envelope {
         &self.event
     }
 
-    /// The envelope as a `containerd.types.Envelope` message. Encoded at the first call, shared after.
+    /// The envelope as a `containerd.types.Envelope` message.
+    pub fn to_wire(&self) -> WireEnvelope {
+        let (seconds, nanos) = time::to_parts(self.at);
+        WireEnvelope {
+            timestamp: Some(protobuf::Timestamp { seconds, nanos }),
+            namespace: self.namespace.to_string(),
+            topic: self.topic.to_string(),
+            event: Some(protobuf::Any {
+                type_url: self.event.type_url.clone(),
+                value: self.event.value.clone(),
+            }),
+        }
+    }
+
+    /// [`Self::to_wire`] in bytes. Encoded at the first call, shared after.
     pub fn wire(&self) -> Bytes {
         self.wire.get_or_init(|| Bytes::from(self.to_wire().encode_to_vec())).clone()
     }
@@ -154,19 +168,6 @@ impl Envelope {
     #[cfg(test)]
     pub(crate) fn is_decoded(&self) -> bool {
         self.decoded.get().is_some()
-    }
-
-    fn to_wire(&self) -> WireEnvelope {
-        let (seconds, nanos) = time::to_parts(self.at);
-        WireEnvelope {
-            timestamp: Some(protobuf::Timestamp { seconds, nanos }),
-            namespace: self.namespace.to_string(),
-            topic: self.topic.to_string(),
-            event: Some(protobuf::Any {
-                type_url: self.event.type_url.clone(),
-                value: self.event.value.clone(),
-            }),
-        }
     }
 }
 

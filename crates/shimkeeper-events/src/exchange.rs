@@ -8,11 +8,13 @@
 //!   that leaves in the middle of a broadcast makes nobody miss an event or get it twice.
 //! - Filters are asked before the lock is taken and wakers are called after it is released, so that neither a
 //!   costly filter nor a woken task holds up other publishers.
+//! - Expecting: after a start, those who listened before are not back yet. For as long as the exchange expects them,
+//!   what is published for them too is handed first to everyone who subscribes.
 //!
 //! The exchange owns the list; each subscription shares its `Slot` with the exchange and owns nothing else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shimkeeper_core::{HasKind, Kind};
 
@@ -61,13 +63,21 @@ pub enum SubscribeError {
 
 type List = Arc<[Arc<Slot>]>;
 
+/// Events for those who are expected to subscribe; at most as many as a queue holds by default.
+#[derive(Debug, Default)]
+struct Expected {
+    events: Vec<Arc<Envelope>>,
+    bytes: usize,
+}
+
 #[derive(Debug)]
 struct Inner {
     max_subscribers: usize,
     /// The subscribers; `None` once closed. Locked only to look at the list or to change it.
     list: Mutex<Option<List>>,
-    /// Held while one event is put into the queues. Taken before a slot's lock, never with `list`.
-    order: Mutex<()>,
+    /// Held while one event is put into the queues, and while a subscriber is let in. Taken before `list` and before a
+    /// slot's lock. What is in it is for those who are expected; `None` if nobody is.
+    order: Mutex<Option<Expected>>,
     published: AtomicU64,
     delivered: AtomicU64,
     ended_too_slow: AtomicU64,
@@ -90,7 +100,7 @@ impl Exchange {
         Self(Arc::new(Inner {
             max_subscribers,
             list: Mutex::new(Some(Arc::from([]))),
-            order: Mutex::new(()),
+            order: Mutex::new(None),
             published: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             ended_too_slow: AtomicU64::new(0),
@@ -106,7 +116,45 @@ impl Exchange {
             return 0;
         }
         let interested: Vec<&Arc<Slot>> = list.iter().filter(|slot| slot.wants(event)).collect();
-        let (delivered, too_slow) = self.offer(event, &interested);
+        let order = self.0.order();
+        self.offer(order, event, &interested)
+    }
+
+    /// Expects subscribers from now on: what is published for them too ([`Exchange::publish_to_expected`]) is handed
+    /// first to everyone who subscribes, until [`Exchange::expect_no_more`].
+    pub fn expect(&self) {
+        self.0.order().get_or_insert_default();
+    }
+
+    /// Ends what [`Exchange::expect`] began.
+    pub fn expect_no_more(&self) {
+        let expected = self.0.order().take();
+        // Outside of the lock: the last reference to an event may go with it.
+        drop(expected);
+    }
+
+    /// Publishes an event as [`Exchange::publish`] does, and for those who are expected, if the exchange expects any.
+    pub fn publish_to_expected(&self, event: &Arc<Envelope>) -> usize {
+        let mut order = self.0.order();
+        let Some(expected) = order.as_mut() else {
+            drop(order);
+            return self.publish(event);
+        };
+        expected.push(event);
+        // Looked at under the lock, so that everyone has it either from here or at the subscription.
+        let Some(list) = self.snapshot() else { return 0 };
+        self.0.published.fetch_add(1, Ordering::Relaxed);
+        let interested: Vec<&Arc<Slot>> = list.iter().filter(|slot| slot.wants(event)).collect();
+        self.offer(order, event, &interested)
+    }
+
+    fn offer(
+        &self,
+        order: MutexGuard<'_, Option<Expected>>,
+        event: &Arc<Envelope>,
+        interested: &[&Arc<Slot>],
+    ) -> usize {
+        let (delivered, too_slow) = put(event, interested, order);
         self.0.delivered.fetch_add(delivered as u64, Ordering::Relaxed);
         if !too_slow.is_empty() {
             self.0.ended_too_slow.fetch_add(too_slow.len() as u64, Ordering::Relaxed);
@@ -120,12 +168,18 @@ impl Exchange {
     /// # Errors
     /// [`SubscribeError`] if the exchange is closed or has all the subscribers it allows.
     pub fn subscribe(&self, filters: Filters, limits: Limits) -> Result<Subscription, SubscribeError> {
+        let order = self.0.order();
         let mut guard = self.0.list.lock().unwrap_or_else(PoisonError::into_inner);
         let list = guard.as_ref().ok_or(SubscribeError::Closed)?;
         if list.len() >= self.0.max_subscribers {
             return Err(SubscribeError::TooMany { max: self.0.max_subscribers });
         }
         let slot = Arc::new(Slot::new(filters, limits));
+        for event in order.iter().flat_map(|expected| &expected.events) {
+            if slot.wants(event) {
+                slot.welcome(event);
+            }
+        }
         *guard = Some(list.iter().cloned().chain([Arc::clone(&slot)]).collect());
         Ok(Subscription::new(self.clone(), slot))
     }
@@ -133,7 +187,7 @@ impl Exchange {
     /// Closes the exchange: subscribers get what is queued, then the end. Idempotent.
     pub fn close(&self) {
         let list = self.0.list.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let order = self.0.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let order = self.0.order();
         let wakers: Vec<_> = list.iter().flat_map(|list| list.iter()).map(|slot| slot.close()).collect();
         drop(order);
         wakers.into_iter().flatten().for_each(std::task::Waker::wake);
@@ -164,28 +218,32 @@ impl Exchange {
     fn snapshot(&self) -> Option<List> {
         self.0.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
 
-    fn offer<'a>(&self, event: &Arc<Envelope>, interested: &[&'a Arc<Slot>]) -> (usize, Vec<&'a Arc<Slot>>) {
-        let (mut delivered, mut too_slow, mut wakers) = (0, Vec::new(), Vec::new());
-        let bytes = event.queue_bytes();
-        let order = self.0.order.lock().unwrap_or_else(PoisonError::into_inner);
-        for slot in interested {
-            match slot.offer(event, bytes) {
-                Offer::Taken(waker) => {
-                    delivered += 1;
-                    wakers.extend(waker);
-                }
-                Offer::TooSlow(waker) => {
-                    too_slow.push(*slot);
-                    wakers.extend(waker);
-                }
-                Offer::Gone => {}
+/// Puts an event into the queues, and then wakes those who wait. Says how many have it, and who was too slow.
+fn put<'a>(
+    event: &Arc<Envelope>,
+    interested: &[&'a Arc<Slot>],
+    order: MutexGuard<'_, Option<Expected>>,
+) -> (usize, Vec<&'a Arc<Slot>>) {
+    let (mut delivered, mut too_slow, mut wakers) = (0, Vec::new(), Vec::new());
+    let bytes = event.queue_bytes();
+    for slot in interested {
+        match slot.offer(event, bytes) {
+            Offer::Taken(waker) => {
+                delivered += 1;
+                wakers.extend(waker);
             }
+            Offer::TooSlow(waker) => {
+                too_slow.push(*slot);
+                wakers.extend(waker);
+            }
+            Offer::Gone => {}
         }
-        drop(order);
-        wakers.into_iter().for_each(std::task::Waker::wake);
-        (delivered, too_slow)
     }
+    drop(order);
+    wakers.into_iter().for_each(std::task::Waker::wake);
+    (delivered, too_slow)
 }
 
 impl Default for Exchange {
@@ -194,9 +252,25 @@ impl Default for Exchange {
     }
 }
 
+// === impl Expected ===
+
+impl Expected {
+    fn push(&mut self, event: &Arc<Envelope>) {
+        let (limits, bytes) = (Limits::default(), event.queue_bytes());
+        if self.events.len() < limits.events && self.bytes + bytes <= limits.bytes {
+            self.events.push(Arc::clone(event));
+            self.bytes += bytes;
+        }
+    }
+}
+
 // === impl Inner ===
 
 impl Inner {
+    fn order(&self) -> MutexGuard<'_, Option<Expected>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn forget(&self, gone: impl Fn(&Arc<Slot>) -> bool) {
         let mut guard = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(list) = guard.as_ref() {

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Numbers only grow, over failures, restarts and damaged files. A number that is on no readable record is a
-//! gap: nothing else marks it, so a gap cannot fail to be recorded. `floor` is what keeps numbers from being
+//! gap: nothing else marks it, so a gap cannot fail to be recorded. An owner that dies without closing its journal
+//! may have had events that were never appended: one number is left out where that happened. `floor` is what keeps numbers from being
 //! given twice where no record bears witness: it is written before records are cut off or removed, and in place,
 //! so that it can be written when the disk is full. `segment` reads and cuts files, `record` is their format,
 //! `replay` reads them back, `dir` opens them safely.
@@ -109,8 +110,21 @@ impl Journal {
             Some(last) => Some(dir.open_file(&last.name())?),
             None => None,
         };
-        let next = highest.max(floor.value()).saturating_add(1);
-        Ok(Self { dir, floor, limits, segments, active, next })
+        let mut last = highest.max(floor.value());
+        if !floor.take_closed(last)? && last > 0 {
+            last = last.saturating_add(1);
+            floor.raise(last)?;
+        }
+        Ok(Self { dir, floor, limits, segments, active, next: last.saturating_add(1) })
+    }
+
+    /// Closes the journal after everything there was for it has been appended. A journal that is only dropped leaves
+    /// a gap of one number, for what its owner may have had for it still.
+    ///
+    /// # Errors
+    /// [`JournalError`] if that cannot be noted; it counts as dropped then.
+    pub fn close(mut self) -> Result<(), JournalError> {
+        self.floor.note_closed(self.last())
     }
 
     /// The last number given; 0 if none was ever.
@@ -148,6 +162,15 @@ impl Journal {
         self.flush(&mut chunk, batch, first)?;
         number(batch, first);
         Ok(first..self.next)
+    }
+
+    /// Gives numbers to events that are lost before they could be appended: a gap.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it cannot be noted: until the next event is kept, a restart would not know of the gap.
+    pub fn skip(&mut self, events: u64) -> Result<(), JournalError> {
+        self.next += events;
+        self.floor.raise(self.last())
     }
 
     /// Everything after the number `since` (0: everything), to be read independently of this journal.

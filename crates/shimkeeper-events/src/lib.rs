@@ -10,6 +10,7 @@ mod event_fields;
 mod exchange;
 pub mod filter;
 mod journal;
+mod sandbox_event;
 mod supplied;
 mod task_event;
 mod topic;

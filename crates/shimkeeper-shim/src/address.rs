@@ -4,6 +4,8 @@
 //! The forms are containerd's: `unix:///path`, `vsock://cid:port`, `hvsock:///path:port`. A text without a
 //! scheme is an abstract socket for ttrpc and a path for gRPC, because each was dialled that way first.
 
+mod rule;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 

@@ -9,6 +9,7 @@ mod draft;
 mod removal;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 use shimkeeper_core::{HasKind, Kind, TaskKey};
@@ -113,6 +114,13 @@ impl Bundle {
     /// [`BundleError::Fs`], also for a link, a FIFO or a device under that name.
     pub fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>, BundleError> {
         Ok(self.handle()?.read(name, MAX_FILE)?)
+    }
+
+    /// When a file in it was last written to; `None` if it is not there or that cannot be found out.
+    pub fn written_at(&self, name: &str) -> Option<SystemTime> {
+        let stat = self.handle().ok()?.stat(name).ok()??;
+        let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).ok()?);
+        Some(SystemTime::UNIX_EPOCH + seconds + Duration::from_nanos(stat.st_mtime_nsec))
     }
 
     /// Puts a file in it, whole or not at all, with exactly this mode.

@@ -7,27 +7,31 @@
 
 mod close;
 mod grpc;
+mod share;
 mod ttrpc;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use shimkeeper_core::Namespace;
+use shimkeeper_core::{HasKind as _, Namespace};
 use shimkeeper_ttrpc::PeerCred;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 pub use self::close::CloseReason;
 use self::grpc::GrpcClient;
+use self::share::Share;
 use self::ttrpc::TtrpcClient;
 use crate::call::{Call, CallError, Cause};
 use crate::dial::{self, Deadline, DialError, DialMode};
-use crate::task_api::TaskMethod;
+use crate::method::Method;
 use crate::{Address, BootstrapParams, TaskApi};
 
 /// A connection to a shim, with one method per call of its Task API.
 ///
-/// A clone is the same connection. It closes when the last clone is dropped.
+/// A clone is the same connection. It closes when the last clone is dropped. Several tasks of one shim each have a
+/// [share](Connection::share) of it, and the wire closes when the last share does.
 ///
 /// # Cancel safety
 /// Every call may be dropped at any point: the others and the connection do not notice. Whether the shim has acted
@@ -36,6 +40,7 @@ use crate::{Address, BootstrapParams, TaskApi};
 pub struct Connection {
     client: TaskClient,
     about: Arc<About>,
+    share: Arc<Share>,
 }
 
 /// The wire and the service spoken on it; what does not exist cannot be built.
@@ -86,7 +91,15 @@ impl Connection {
             },
         };
         let about = About { namespace: namespace.clone(), address, peer };
-        Ok(Self { client, about: Arc::new(about) })
+        let share = Arc::new(Share::first(client.clone()));
+        Ok(Self { client, about: Arc::new(about), share })
+    }
+
+    /// Another share of the same wire, for another task of the same shim: it is closed by itself, and ends with the
+    /// wire. `None` once the wire is closed on our side.
+    pub fn share(&self) -> Option<Self> {
+        let share = Arc::new(self.share.another()?);
+        Some(Self { client: self.client.clone(), about: self.about.clone(), share })
     }
 
     /// The Task API spoken on this connection.
@@ -104,7 +117,8 @@ impl Connection {
     pub fn downgraded(&self) -> Option<Self> {
         match &self.client {
             TaskClient::TtrpcV3(client) => {
-                Some(Self { client: TaskClient::TtrpcV2(client.clone()), about: self.about.clone() })
+                let client = TaskClient::TtrpcV2(client.clone());
+                Some(Self { client, about: self.about.clone(), share: self.share.clone() })
             }
             TaskClient::TtrpcV2(_) | TaskClient::GrpcV3(_) => None,
         }
@@ -129,45 +143,53 @@ impl Connection {
     /// # Cancel safety
     /// May be dropped and called again.
     pub async fn closed(&self) -> CloseReason {
-        match &self.client {
-            TaskClient::TtrpcV2(client) | TaskClient::TtrpcV3(client) => client.closed().await,
-            TaskClient::GrpcV3(client) => client.closed().await,
+        tokio::select! {
+            biased;
+            reason = self.client.closed() => reason,
+            () = self.share.hung_up() => CloseReason::Local,
         }
     }
 
     /// Why the connection ended, if it has.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        match &self.client {
-            TaskClient::TtrpcV2(client) | TaskClient::TtrpcV3(client) => client.close_reason(),
-            TaskClient::GrpcV3(client) => client.close_reason(),
-        }
+        self.client.close_reason().or_else(|| self.share.has_hung_up().then_some(CloseReason::Local))
     }
 
-    /// Closes the connection for every clone; calls under way fail. May be repeated.
+    /// Closes this share of the connection for every clone of it; its calls under way fail. May be repeated.
     pub fn close(&self) {
-        match &self.client {
-            TaskClient::TtrpcV2(client) | TaskClient::TtrpcV3(client) => client.close(),
-            TaskClient::GrpcV3(client) => client.close(),
-        }
+        self.share.hang_up();
     }
 
-    /// One call of the Task API, whichever it is and whatever it travels by.
-    pub(crate) async fn call<M: TaskMethod>(
+    /// One call, whichever it is and whatever it travels by.
+    pub(crate) async fn call<M: Method>(
         &self,
         call: &Call,
         request: &M::Request,
     ) -> Result<M::Response, CallError> {
-        let started = tracing::enabled!(tracing::Level::DEBUG).then(std::time::Instant::now);
-        let outcome = self.send::<M>(call, request).await.map_err(|cause| CallError::new(M::NAME, cause));
-        if let Some(started) = started {
-            self.record(M::NAME, started.elapsed(), outcome.as_ref().err());
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return self.attempt::<M>(call, request).await;
         }
+        let (shim, trace) = (&self.about.address, call.trace.traceparent());
+        let span =
+            tracing::debug_span!("call", %shim, method = M::NAME, trace, outcome = tracing::field::Empty);
+        let started = std::time::Instant::now();
+        let outcome = Box::pin(self.attempt::<M>(call, request)).instrument(span.clone()).await;
+        record(&span, started.elapsed(), outcome.as_ref().err());
         outcome
     }
 
-    async fn send<M: TaskMethod>(&self, call: &Call, request: &M::Request) -> Result<M::Response, Cause> {
+    async fn attempt<M: Method>(&self, call: &Call, request: &M::Request) -> Result<M::Response, CallError> {
+        let outcome = tokio::select! {
+            biased;
+            () = self.share.hung_up() => Err(Cause::Closed(self.close_reason().unwrap_or(CloseReason::Local))),
+            outcome = self.send::<M>(call, request) => outcome,
+        };
+        outcome.map_err(|cause| CallError::new(M::NAME, cause))
+    }
+
+    async fn send<M: Method>(&self, call: &Call, request: &M::Request) -> Result<M::Response, Cause> {
         let namespace = &self.about.namespace;
-        let service = self.api().service();
+        let service = M::service(self.api());
         match &self.client {
             TaskClient::TtrpcV2(client) | TaskClient::TtrpcV3(client) => {
                 client.unary(service, M::NAME, namespace, call, request).await
@@ -177,15 +199,37 @@ impl Connection {
             }
         }
     }
+}
 
-    fn record(&self, method: &'static str, elapsed: Duration, failure: Option<&CallError>) {
-        use shimkeeper_core::HasKind;
-        let shim = &self.about.address;
-        match failure {
-            None => tracing::debug!(%shim, method, outcome = "ok", ?elapsed, "call"),
-            Some(error) => {
-                tracing::debug!(%shim, method, outcome = error.kind().as_str(), ?elapsed, %error, "call");
-            }
+/// How a call ended, in its span and as an event in it.
+fn record(span: &tracing::Span, elapsed: Duration, failure: Option<&CallError>) {
+    let outcome = failure.map_or("ok", |error| error.kind().as_str());
+    span.record("outcome", outcome);
+    span.in_scope(|| match failure {
+        None => tracing::debug!(outcome, ?elapsed, "call"),
+        Some(error) => tracing::debug!(outcome, ?elapsed, %error, "call"),
+    });
+}
+
+impl TaskClient {
+    async fn closed(&self) -> CloseReason {
+        match self {
+            Self::TtrpcV2(client) | Self::TtrpcV3(client) => client.closed().await,
+            Self::GrpcV3(client) => client.closed().await,
+        }
+    }
+
+    fn close_reason(&self) -> Option<CloseReason> {
+        match self {
+            Self::TtrpcV2(client) | Self::TtrpcV3(client) => client.close_reason(),
+            Self::GrpcV3(client) => client.close_reason(),
+        }
+    }
+
+    fn close(&self) {
+        match self {
+            Self::TtrpcV2(client) | Self::TtrpcV3(client) => client.close(),
+            Self::GrpcV3(client) => client.close(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! state/io.containerd.runtime.v2.task/<namespace>/<id>   bundles; gone after a reboot
 //! root/io.containerd.runtime.v2.task/<namespace>/<id>    scratch space of shims; stays
+//! …/io.containerd.sandbox.controller.v1.shim/<namespace>/<id>   the same, of sandboxes
 //! ```
 //! Names that begin with a dot are half-removed leftovers: no namespace and no id begins with one.
 
@@ -64,8 +65,9 @@ struct Paths {
     root_tasks: PathBuf,
 }
 
-/// The name of containerd's plugin whose layout this is.
+/// The names of containerd's plugins whose layout this is.
 const TASKS: &str = "io.containerd.runtime.v2.task";
+const SANDBOXES: &str = "io.containerd.sandbox.controller.v1.shim";
 
 /// User-namespaced containers must be able to pass through to their root file systems.
 pub(crate) const TRAVERSABLE: u32 = 0o711;
@@ -83,8 +85,18 @@ impl StateDirs {
         if state == root {
             return Err(DirsError::Same { path: state });
         }
-        let (state_tasks, root_tasks) = (state.join(TASKS), root.join(TASKS));
-        Ok(Self { paths: Arc::new(Paths { state, root, state_tasks, root_tasks }) })
+        Ok(Self::with_tree(state, root, TASKS))
+    }
+
+    fn with_tree(state: PathBuf, root: PathBuf, tree: &str) -> Self {
+        let (state_tasks, root_tasks) = (state.join(tree), root.join(tree));
+        Self { paths: Arc::new(Paths { state, root, state_tasks, root_tasks }) }
+    }
+
+    /// The same directories, with the bundles of sandboxes in the place of those of tasks. A sandbox and a task may
+    /// have the same id.
+    pub fn sandboxes(&self) -> Self {
+        Self::with_tree(self.paths.state.clone(), self.paths.root.clone(), SANDBOXES)
     }
 
     /// Makes the directories that are missing and sets the modes of those that are there.
@@ -100,8 +112,10 @@ impl StateDirs {
             return Err(DirsError::Same { path: self.paths.state.clone() });
         }
         for dir in [state, root] {
-            dir.ensure_dir(TASKS, TRAVERSABLE)?;
-            set_mode(&dir.open_dir(TASKS)?, TRAVERSABLE)?;
+            for (tree, mode) in [(TASKS, TRAVERSABLE), (SANDBOXES, PRIVATE)] {
+                dir.ensure_dir(tree, mode)?;
+                set_mode(&dir.open_dir(tree)?, mode)?;
+            }
         }
         Ok(())
     }
@@ -302,6 +316,7 @@ mod tests {
             dirs.prepare().unwrap();
             assert_eq!((mode(dirs.state()), mode(dirs.root())), (0o711, 0o700));
             assert_eq!((mode(&dirs.state().join(TASKS)), mode(&dirs.root().join(TASKS))), (0o711, 0o711));
+            assert_eq!(mode(&dirs.state().join(SANDBOXES)), 0o700);
             fs::set_permissions(dirs.root(), fs::Permissions::from_mode(0o755)).unwrap();
         }
     }

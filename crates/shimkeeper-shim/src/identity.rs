@@ -5,6 +5,7 @@
 //! held open, and the only way a signal leaves this crate for a process that is not our child.
 
 mod boot_id;
+mod cgroup;
 mod command_line;
 mod mark;
 mod pidfd;
@@ -12,12 +13,15 @@ mod pidfd;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use shimkeeper_core::{HasKind, Kind};
 
 pub use boot_id::{BootId, ParseBootIdError};
-pub use command_line::{find_by_command_line, listening_socket};
+pub use cgroup::Cgroup;
+pub use command_line::{ShimProcesses, listening_socket};
 pub(crate) use mark::MARK;
 pub use mark::{carries_mark, find_by_mark};
 pub use pidfd::{Pidfd, ProcessExit};
@@ -64,6 +68,9 @@ pub enum IdentityError {
     },
 }
 
+/// Clock ticks per second, as far as programs are told, whatever the kernel uses.
+const TICKS: u64 = 100;
+
 /// Room for all of `/proc/<pid>/stat`: some fifty numbers.
 const STAT_LEN: usize = 1024;
 
@@ -72,7 +79,10 @@ const STAT_LEN: usize = 1024;
 struct Stat {
     state: u8,
     parent: u32,
+    threads: u32,
     start_time: u64,
+    /// What its parent will be told; 0 also where we may not see it.
+    exit_code: i32,
 }
 
 /// How far up a process's ancestors are looked at.
@@ -100,7 +110,17 @@ impl ProcessIdentity {
             return Ok(false);
         }
         let Some(stat) = stat(self.pid)? else { return Ok(false) };
-        Ok(stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X' | b'x'))
+        // The first thread may have ended while others still hold what the process has open.
+        let has_ended = matches!(stat.state, b'Z' | b'X' | b'x') && stat.threads <= 1;
+        Ok(stat.start_time == self.start_time && !has_ended)
+    }
+
+    /// When it was started, by the clock as it is now; to about a hundredth of a second.
+    pub fn started_at(&self) -> SystemTime {
+        let up = clock_gettime(ClockId::Boottime);
+        let up = Duration::new(u64::try_from(up.tv_sec).unwrap_or(0), u32::try_from(up.tv_nsec).unwrap_or(0));
+        let age = up.saturating_sub(Duration::from_millis(self.start_time.saturating_mul(1000 / TICKS)));
+        SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// Whether it is this other process, or a child of it, or a child's child, …
@@ -138,14 +158,17 @@ fn stat(pid: u32) -> Result<Option<Stat>, IdentityError> {
 }
 
 /// The second field is the program's name in parentheses, and may itself hold parentheses and blanks; what
-/// counts begins after the last one. Field 22 is the start time (proc_pid_stat(5)).
+/// counts begins after the last one. Fields 20, 22 and 52 are the number of threads, the start time and the wait status
+/// (proc_pid_stat(5)).
 fn parse_stat(text: &[u8]) -> Option<Stat> {
     let end = text.iter().rposition(|b| *b == b')')?;
     let mut fields = text[end + 1..].split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
     let state = *fields.next()?.first()?;
     let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    let start_time = std::str::from_utf8(fields.nth(17)?).ok()?.parse().ok()?;
-    Some(Stat { state, parent, start_time })
+    let threads = std::str::from_utf8(fields.nth(15)?).ok()?.parse().ok()?;
+    let start_time = std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok()?;
+    let exit_code = std::str::from_utf8(fields.nth(29)?).ok()?.parse().ok()?;
+    Some(Stat { state, parent, threads, start_time, exit_code })
 }
 
 // === impl IdentityError ===

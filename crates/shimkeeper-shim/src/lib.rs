@@ -9,12 +9,15 @@ mod call;
 mod connection;
 mod dial;
 mod dirs;
+pub mod failpoint;
 mod fs;
 mod identity;
 mod launch;
 mod log_pump;
+mod method;
 pub mod mounts;
 mod resolve;
+mod sandbox_api;
 mod task_api;
 #[cfg(test)]
 mod test_support;
@@ -31,12 +34,12 @@ pub use dial::{DialError, DialMode};
 pub use dirs::{DirsError, Listing, RemoveDirsError, StateDirs};
 pub use fs::{Durability, FsError, write_atomic};
 pub use identity::{
-    BootId, IdentityError, ParseBootIdError, Pidfd, ProcessExit, ProcessIdentity, carries_mark,
-    find_by_command_line, find_by_mark, listening_socket,
+    BootId, Cgroup, IdentityError, ParseBootIdError, Pidfd, ProcessExit, ProcessIdentity, ShimProcesses,
+    carries_mark, find_by_mark, listening_socket,
 };
 pub use launch::{
     Action, Dialect, DialectMemory, Ended, LaunchContext, LaunchError, ReapAnswer, RuntimeInfo, Started,
 };
 pub use log_pump::{LogCounters, LogDriver, LogError, LogPump};
-pub use resolve::{ResolveError, Runtime, SearchPath, ShimBinary, resolve};
+pub use resolve::{FileVersion, ResolveError, Runtime, SearchPath, ShimBinary, resolve};
 pub use trace::TraceContext;

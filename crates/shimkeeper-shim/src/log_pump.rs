@@ -24,8 +24,8 @@ use crate::fs::FsError;
 use lines::Lines;
 use tail::Tail;
 
-/// What was read of a shim's log so far. Cheap to clone.
-#[derive(Clone, Debug)]
+/// What was read of a shim's log so far; by default of one that nobody reads. Cheap to clone.
+#[derive(Clone, Debug, Default)]
 pub struct LogPump {
     shared: Arc<Mutex<Shared>>,
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -97,7 +97,25 @@ pub fn resolve(runtime: &Runtime, search: &SearchPath) -> Result<ShimBinary, Res
     }
 }
 
+/// A file as it is at one moment: another one under the same path is another version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileVersion {
+    device: u64,
+    inode: u64,
+    modified: (i64, i64),
+}
+
 // === impl Runtime ===
+
+impl Runtime {
+    /// Whether this path is one of a binary of this runtime, wherever it was found.
+    pub fn has_binary(&self, path: &Path) -> bool {
+        match &self.0 {
+            Form::Path(own) => own == path,
+            Form::Name { binary, .. } => path.file_name().is_some_and(|name| name == binary.as_str()),
+        }
+    }
+}
 
 impl FromStr for Runtime {
     type Err = ResolveError;
@@ -172,6 +190,13 @@ impl ShimBinary {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which file is there now; `None` if there is none.
+    pub fn version(&self) -> Option<FileVersion> {
+        let file = fs::metadata(&self.path).ok()?;
+        let modified = (file.mtime(), file.mtime_nsec());
+        Some(FileVersion { device: file.dev(), inode: file.ino(), modified })
     }
 
     /// Writes down whose shim this is, for the time after our restart.

@@ -5,51 +5,15 @@
 //! version is a matter of the service's name. The methods of [`Connection`] made here are what a shim can do; what
 //! should be asked of it when is decided above.
 
-use prost::Message;
 use shimkeeper_proto::containerd::task::v3 as task;
 
-use crate::call::{Call, CallError};
-use crate::connection::Connection;
+use crate::TaskApi;
+use crate::method::api_methods;
 
-/// One call of the Task API.
-pub(crate) trait TaskMethod {
-    /// Its name in the service.
-    const NAME: &'static str;
-    /// Its path over gRPC, where only version 3 exists.
-    const GRPC_PATH: &'static str;
-    /// What is asked.
-    type Request: Message;
-    /// What is answered; `()` is the empty message.
-    type Response: Message + Default;
-}
+api_methods! {
+    TaskApi::service, "containerd.task.v3.Task";
 
-macro_rules! task_methods {
-    ($($(#[$doc:meta])* $function:ident = $name:ident($request:ty) -> $response:ty;)*) => {
-        /// One type per call.
-        mod method {
-            $(#[derive(Debug)] pub(super) enum $name {})*
-        }
 
-        $(impl TaskMethod for method::$name {
-            const NAME: &'static str = stringify!($name);
-            const GRPC_PATH: &'static str = concat!("/containerd.task.v3.Task/", stringify!($name));
-            type Request = $request;
-            type Response = $response;
-        })*
-
-        impl Connection {
-            $($(#[$doc])*
-            pub async fn $function(&self, call: &Call, request: &$request) -> Result<$response, CallError> {
-                self.call::<method::$name>(call, request).await
-            })*
-        }
-
-        #[cfg(test)]
-        const NAMES: &[&str] = &[$(<method::$name as TaskMethod>::NAME),*];
-    };
-}
-
-task_methods! {
     /// The state of a process.
     state = State(task::StateRequest) -> task::StateResponse;
     /// Creates the container, with its init not yet started.
@@ -89,6 +53,7 @@ task_methods! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::method::Method;
 
     #[test]
     fn the_table_is_the_service() {
@@ -96,6 +61,6 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), 17);
-        assert_eq!(<method::CloseIO as TaskMethod>::GRPC_PATH, "/containerd.task.v3.Task/CloseIO");
+        assert_eq!(<method::CloseIO as Method>::GRPC_PATH, "/containerd.task.v3.Task/CloseIO");
     }
 }

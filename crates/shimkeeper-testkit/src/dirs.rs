@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::leftovers::{Leftovers, Scope, unmount_below};
+use crate::leftovers::{Leftovers, remove_cgroups, unmount_below};
 use crate::procs::{self, Seen};
+use crate::spec::TEST_CGROUP;
 
 /// `state`, `root`, a socket directory and a place for anything else, below one temporary directory.
 ///
@@ -74,6 +75,12 @@ impl TestDirs {
         path
     }
 
+    /// The control group that those of its containers are in.
+    pub fn cgroup(&self) -> String {
+        let name = self.path().file_name().unwrap_or_default().to_string_lossy();
+        format!("{TEST_CGROUP}-{name}")
+    }
+
     /// An empty bundle with this `config.json`, outside any manager's state.
     ///
     /// # Panics
@@ -87,9 +94,7 @@ impl TestDirs {
 
     /// What is in them, or belongs to them, now.
     pub fn leftovers(&self) -> Leftovers {
-        let scope =
-            Scope { state: self.state(), root: self.root(), sockets: self.sockets(), ..Scope::default() };
-        let mut left = scope.leftovers();
+        let mut left = Leftovers::on_disk(self);
         left.processes.extend(self.processes().iter().map(Into::into));
         left.processes.sort();
         left.processes.dedup();
@@ -150,6 +155,8 @@ impl Drop for TestDirs {
         let mut left = self.leftovers();
         let swept = self.sweep();
         let unmounted = unmount_below(self.path());
+        // Runtimes make it and leave it.
+        remove_cgroups(&self.cgroup());
         // Files go with the directory; it is what does not that must not be left.
         left.forget_files();
         if !std::thread::panicking() {

@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::metadata::KeyAndValueRef;
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Request, Response, Status};
 
@@ -79,10 +80,15 @@ impl UnaryService<Bytes> for Call {
         let dead = self.dead.clone();
         Box::pin(async move {
             let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
+            let metadata = request.metadata().iter().filter_map(|pair| match pair {
+                KeyAndValueRef::Ascii(key, value) => Some((key.to_string(), value.to_str().ok()?.to_owned())),
+                KeyAndValueRef::Binary(..) => None,
+            });
+            let metadata = metadata.collect();
             let answer = tokio::select! {
                 biased;
                 () = dead.cancelled() => Answer::Never,
-                answer = handler.call(service, method, request.into_inner()) => answer,
+                answer = handler.call(service, method, metadata, request.into_inner()) => answer,
             };
             match answer {
                 Answer::Reply(reply) => Ok(Response::new(reply)),

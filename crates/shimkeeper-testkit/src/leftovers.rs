@@ -1,35 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The oracle of invariant I7: lists what a manager left behind, so that a test can say "nothing".
+//! What a manager left behind in a test's directories and around them, so that a test can say "nothing".
 
 mod mounts;
 mod walk;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::TestDirs;
 use crate::procs::{self, Seen};
 
 pub(crate) use mounts::unmount_below;
+pub(crate) use walk::{cgroups_below, remove_cgroups};
 
 /// The directory below `state` and `root` that holds namespaces of bundles.
 const TASKS: &str = "io.containerd.runtime.v2.task";
+/// The same for those of sandboxes.
+const SANDBOXES: &str = "io.containerd.sandbox.controller.v1.shim";
+/// The directory below `state` that OCI runtimes keep their containers in, by namespace.
+const RUNTIME: &str = "runc";
 /// The variable that marks every process of a launch.
 const MARK: &str = "SHIMKEEPER_LAUNCH";
-
-/// Where to look. What is empty is not looked at.
-#[derive(Clone, Debug, Default)]
-pub struct Scope {
-    /// A manager's transient directory.
-    pub state: PathBuf,
-    /// A manager's persistent directory.
-    pub root: PathBuf,
-    /// The directory of sockets.
-    pub sockets: PathBuf,
-    /// Launches whose processes are looked for, as `SHIMKEEPER_LAUNCH` spells them.
-    pub marks: Vec<String>,
-    /// A cgroup path without the mount point, for example `/shimkeeper-test-a`.
-    pub cgroup: Option<String>,
-}
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,8 +39,10 @@ pub struct Leftovers {
     pub fifos: Vec<PathBuf>,
     /// Mount points.
     pub mounts: Vec<PathBuf>,
-    /// Control groups.
+    /// Control groups of containers.
     pub cgroups: Vec<PathBuf>,
+    /// What an OCI runtime keeps of containers it knows.
+    pub containers: Vec<PathBuf>,
 }
 
 /// A process that was found.
@@ -61,34 +54,52 @@ pub struct FoundProcess {
     pub command: String,
 }
 
-impl Scope {
-    /// Looks. What cannot be read is not there: directories vanish while a manager works.
-    pub fn leftovers(&self) -> Leftovers {
-        let (bundles, hidden_bundles) = walk::entries(&self.state.join(TASKS));
-        let (work_dirs, hidden_work_dirs) = walk::entries(&self.root.join(TASKS));
+impl Leftovers {
+    /// Looks for everything but processes. What cannot be read is not there: directories vanish while a manager works.
+    pub(crate) fn on_disk(dirs: &TestDirs) -> Self {
+        let (state, root, sockets) = (dirs.state(), dirs.root(), dirs.sockets());
+        let in_both_trees = |dir: &Path| {
+            let (mut found, mut hidden) = walk::grandchildren(&dir.join(TASKS));
+            let (sandboxes, hidden_sandboxes) = walk::grandchildren(&dir.join(SANDBOXES));
+            found.extend(sandboxes);
+            hidden.extend(hidden_sandboxes);
+            (found, hidden)
+        };
+        let (bundles, hidden_bundles) = in_both_trees(&state);
+        let (work_dirs, hidden_work_dirs) = in_both_trees(&root);
+        let (containers, _) = walk::grandchildren(&state.join(RUNTIME));
         let mut special = walk::Special::default();
-        for dir in [&self.state, &self.root, &self.sockets] {
+        for dir in [&state, &root, &sockets] {
             special.collect(dir);
         }
-        Leftovers {
-            processes: procs::find(|seen| self.is_marked(seen)).iter().map(Into::into).collect(),
+        Self {
+            processes: Vec::new(),
             bundles,
             work_dirs,
             hidden: [hidden_bundles, hidden_work_dirs].concat(),
             sockets: special.sockets,
             fifos: special.fifos,
-            mounts: [&self.state, &self.root].into_iter().flat_map(|dir| mounts::below(dir)).collect(),
-            cgroups: self.cgroup.as_deref().map(walk::cgroups).unwrap_or_default(),
+            mounts: [state, root].iter().flat_map(|dir| mounts::below(dir)).collect(),
+            cgroups: walk::cgroups_below(&dirs.cgroup()),
+            containers,
         }
     }
 
-    fn is_marked(&self, seen: &Seen) -> bool {
-        let mut marks = seen.environ.iter().filter_map(|entry| entry.strip_prefix(MARK)?.strip_prefix('='));
-        marks.any(|mark| self.marks.iter().any(|wanted| wanted == mark))
+    /// Adds the processes of launches with these marks.
+    pub(crate) fn add_marked(&mut self, marks: &[&str]) {
+        if marks.is_empty() {
+            return;
+        }
+        let is_marked = |seen: &Seen| {
+            let mut found =
+                seen.environ.iter().filter_map(|entry| entry.strip_prefix(MARK)?.strip_prefix('='));
+            found.any(|mark| marks.contains(&mark))
+        };
+        self.processes.extend(procs::find(is_marked).iter().map(FoundProcess::from));
+        self.processes.sort();
+        self.processes.dedup();
     }
-}
 
-impl Leftovers {
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -121,6 +132,7 @@ impl fmt::Display for Leftovers {
             ("FIFO", &self.fifos),
             ("mount", &self.mounts),
             ("cgroup", &self.cgroups),
+            ("container", &self.containers),
         ];
         for (what, paths) in paths {
             for path in paths {
@@ -146,21 +158,15 @@ mod tests {
 
     #[test]
     fn finds_what_is_there_and_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let scope = Scope {
-            state: dir.path().join("state"),
-            root: dir.path().join("root"),
-            sockets: dir.path().join("s"),
-            ..Scope::default()
-        };
-        assert!(scope.leftovers().is_empty(), "directories that do not exist hold nothing");
+        let dirs = TestDirs::new();
+        assert!(dirs.leftovers().is_empty(), "empty directories hold nothing");
 
-        let (bundles, work) = (scope.state.join(TASKS).join("ns"), scope.root.join(TASKS).join("ns"));
-        fs::create_dir_all(bundles.join("one")).unwrap();
-        fs::create_dir_all(bundles.join(".two")).unwrap();
-        fs::create_dir_all(work.join("one")).unwrap();
-        fs::create_dir_all(&scope.sockets).unwrap();
-        let _listener = UnixListener::bind(scope.sockets.join("sock")).unwrap();
+        let (bundles, work) = (dirs.state().join(TASKS).join("ns"), dirs.root().join(TASKS).join("ns"));
+        let container = dirs.state().join(RUNTIME).join("ns/one");
+        for dir in [&bundles.join("one"), &bundles.join(".two"), &work.join("one"), &container] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        let _listener = UnixListener::bind(dirs.socket("sock")).unwrap();
         rustix::fs::mknodat(
             rustix::fs::CWD,
             bundles.join("one/log"),
@@ -170,25 +176,34 @@ mod tests {
         )
         .unwrap();
 
-        let left = scope.leftovers();
+        let left = dirs.leftovers();
         assert_eq!(left.bundles, [bundles.join("one")]);
         assert_eq!(left.work_dirs, [work.join("one")]);
         assert_eq!(left.hidden, [bundles.join(".two")]);
-        assert_eq!(left.sockets, [scope.sockets.join("sock")]);
+        assert_eq!(left.sockets, [dirs.socket("sock")]);
         assert_eq!(left.fifos, [bundles.join("one/log")]);
-        assert_eq!(left.to_string().lines().count(), 5);
+        assert_eq!(left.containers, [container]);
+        assert_eq!(left.to_string().lines().count(), 6);
     }
 
     #[test]
     fn finds_processes_by_their_mark() {
-        let mark = "00000000feedface";
-        let scope = Scope { marks: vec![mark.into()], ..Scope::default() };
-        let mut sleeper = std::process::Command::new("sleep").arg("600").env(MARK, mark).spawn().unwrap();
-        // The environment shows once the new program runs; spawn returns after that.
-        let left = scope.leftovers();
+        let marked = || {
+            let mut left = Leftovers::default();
+            left.add_marked(&["00000000feedface"]);
+            left
+        };
+        let mut sleeper =
+            std::process::Command::new("sleep").arg("600").env(MARK, "00000000feedface").spawn().unwrap();
+        // Between its old program and its new one a process shows no environment, and spawn may return then.
+        let environ = format!("/proc/{}/environ", sleeper.id());
+        while fs::read(&environ).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        let left = marked();
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
         assert_eq!(left.processes, [FoundProcess { pid: sleeper.id(), command: "sleep 600".into() }]);
-        assert!(scope.leftovers().is_empty());
+        assert!(marked().is_empty());
     }
 }

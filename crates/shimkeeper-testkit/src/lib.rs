@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the tests share: the scripted fake shim, an event recorder, private directories, and the list of what a
-//! manager left behind.
+//! What the tests share: the scripted fake shim, an event recorder, private directories, and the [`oracle`] that says
+//! what must be true after every fault.
 //!
 //! The fake shim comes in two forms with one model and one script. [`FakeShim`] lives in the test's process, on any
 //! stream and under a paused clock. The binary `containerd-shim-fake-v2`, found by [`fake_shim_binary`], is a shim
@@ -10,6 +10,7 @@
 //! The wire code is the testkit's own: see `wire`.
 
 mod binary;
+mod containerd;
 pub mod deps;
 mod dirs;
 mod fake;
@@ -18,6 +19,7 @@ mod host;
 mod leftovers;
 mod locate;
 mod model;
+pub mod oracle;
 mod outbox;
 mod procs;
 mod publisher;
@@ -29,14 +31,15 @@ mod stamp;
 mod wire;
 
 pub use binary::main as fake_shim_main;
+pub use containerd::Containerd;
 pub use dirs::TestDirs;
 pub use fake::FakeShim;
-pub use leftovers::{FoundProcess, Leftovers, Scope};
+pub use leftovers::{FoundProcess, Leftovers};
 pub use locate::fake_shim_binary;
 pub use recorder::{EventRecorder, NotSeen, Recorded};
 pub use script::{
     ANNOTATION, Act, Answer, BUNDLE_FILE, Blob, DeleteAct, Dialect, Emission, Events, Format, LogText,
-    Method, Rule, SCRIPT_ENV, SOCKET_DIR_ENV, Script, ScriptError, StartStep, When,
+    Method, Rule, SCRIPT_ENV, SOCKET_DIR_ENV, SandboxService, Script, ScriptError, StartStep, When,
 };
-pub use shim::Received;
+pub use shim::{Received, SANDBOX_EXIT};
 pub use spec::{TEST_CGROUP, TestSpec};

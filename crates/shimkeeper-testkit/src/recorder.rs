@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::model::Failure;
-use crate::wire::{self, Answer, Answering, Halt, Handler};
+use crate::wire::{self, Answer, Answering, Halt, Handler, Metadata};
 
 pub(crate) const SERVICE: &str = "containerd.services.events.ttrpc.v1.Events";
 pub(crate) const FORWARD: &str = "Forward";
@@ -176,7 +176,7 @@ impl Recorded {
 struct Endpoint(Arc<watch::Sender<Vec<Recorded>>>);
 
 impl Handler for Endpoint {
-    fn call<'a>(&'a self, service: &'a str, method: &'a str, payload: Bytes) -> Answering<'a> {
+    fn call<'a>(&'a self, service: &'a str, method: &'a str, _: Metadata, payload: Bytes) -> Answering<'a> {
         Box::pin(async move {
             if (service, method) != (SERVICE, FORWARD) {
                 return Answer::Refuse(Failure::unimplemented(format!("{service}/{method}")));

@@ -32,6 +32,8 @@ pub struct Script {
     /// Which version of the task service the server knows, whatever its answer claims; both follow the answer if
     /// this is absent.
     pub serves: Option<u32>,
+    /// How it serves the sandbox service.
+    pub sandbox: SandboxService,
     /// What happens to a connection as soon as it is accepted, instead of serving it: one of the acts that happen on
     /// the wire. Others are ignored, and `Close` closes this connection only.
     pub on_accept: Option<Act>,
@@ -43,10 +45,26 @@ pub struct Script {
     pub events: Events,
     /// What the server writes to the bundle's log FIFO, once, when it starts.
     pub log: Vec<LogText>,
+    /// The file to which every call is appended as it comes, for [`Received::read_all`](crate::Received::read_all).
+    pub calls: Option<PathBuf>,
     /// Where sockets are made. Absent: what the manager says, else [`SOCKET_DIR_ENV`], else the bundle.
     pub socket_dir: Option<PathBuf>,
     /// After how many milliseconds every process of the fake ends by itself, so that a broken test leaves nothing.
     pub lifetime_ms: u64,
+}
+
+/// How a fake shim serves the sandbox service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxService {
+    /// It has sandboxes, as shims of virtual machines have.
+    #[default]
+    Honest,
+    /// It takes every call and has none: Wait answers at once, Status says nothing. So does runc's shim of containerd
+    /// 1.7.
+    Hollow,
+    /// Not at all.
+    Absent,
 }
 
 impl Default for Script {
@@ -55,11 +73,13 @@ impl Default for Script {
             start: vec![StartStep::Serve, StartStep::Answer(Answer::default())],
             stdin: Dialect::Either,
             serves: None,
+            sandbox: SandboxService::Honest,
             on_accept: None,
             rules: Vec::new(),
             delete: vec![DeleteAct::Ok],
             events: Events::Normal,
             log: Vec::new(),
+            calls: None,
             socket_dir: None,
             lifetime_ms: 120_000,
         }
@@ -111,6 +131,12 @@ impl Script {
         self
     }
 
+    /// Sets how it serves the sandbox service.
+    pub fn sandbox(mut self, service: SandboxService) -> Self {
+        self.sandbox = service;
+        self
+    }
+
     /// Does `act` to every connection as soon as it is accepted.
     pub fn on_accept(mut self, act: Act) -> Self {
         self.on_accept = Some(act);
@@ -132,6 +158,12 @@ impl Script {
     /// Adds text for the log FIFO.
     pub fn log(mut self, text: LogText) -> Self {
         self.log.push(text);
+        self
+    }
+
+    /// Notes every call down in this file.
+    pub fn calls(mut self, file: impl Into<PathBuf>) -> Self {
+        self.calls = Some(file.into());
         self
     }
 

@@ -2,22 +2,30 @@
 //! A fake shim without its transport: takes a call, consults the script, asks the model, makes an answer.
 
 mod honest;
+mod sandboxes;
 
 use std::collections::HashMap;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use shimkeeper_proto::containerd::runtime::sandbox::v1::SANDBOX_SERVICE;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Failure, Model};
 use crate::outbox::Outbox;
-use crate::script::{Act, Method, Script, When};
-use crate::wire::{Answer, Answering, Fault, Halt, Handler};
+use crate::script::{Act, Method, SandboxService, Script, When};
+use crate::wire::{Answer, Answering, Fault, Halt, Handler, Metadata};
+
+pub use sandboxes::SANDBOX_EXIT;
+use sandboxes::Sandboxes;
 
 /// A call the shim received.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
     /// The RPC.
     pub method: Method,
@@ -25,12 +33,31 @@ pub struct Received {
     pub id: String,
     /// The exec it names; empty for init, and for RPCs that name none.
     pub exec_id: String,
+    /// What came with it besides the message: keys and values, in their order.
+    pub metadata: Vec<(String, String)>,
+}
+
+impl Received {
+    /// Reads the calls that a shim whose script says so ([`Script::calls`]) has noted down.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or says something else.
+    pub fn read_all(path: &Path) -> io::Result<Vec<Self>> {
+        let text = std::fs::read_to_string(path)?;
+        text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    fn append(&self, path: &Path) -> io::Result<()> {
+        let mut file = std::fs::File::options().create(true).append(true).open(path)?;
+        file.write_all(format!("{}\n", serde_json::to_string(self)?).as_bytes())
+    }
 }
 
 /// A fake shim.
 pub(crate) struct Shim {
     pub(crate) script: Script,
     pub(crate) model: Model,
+    sandboxes: Sandboxes,
     pub(crate) outbox: Outbox,
     pub(crate) halt: Halt,
     /// Cancelled: no new connections.
@@ -47,6 +74,7 @@ impl Shim {
         Self {
             script,
             model,
+            sandboxes: Sandboxes::default(),
             outbox,
             halt: Halt::default(),
             deaf: CancellationToken::new(),
@@ -78,17 +106,24 @@ impl Shim {
         self.received.lock().expect("nothing panics under this lock").clone()
     }
 
-    fn note(&self, method: Method, payload: &Bytes) -> u32 {
+    fn note(&self, method: Method, metadata: Metadata, payload: &Bytes) -> u32 {
         let (id, exec_id) = honest::names(method, payload.clone());
-        self.received.lock().expect("nothing panics under this lock").push(Received { method, id, exec_id });
+        let call = Received { method, id, exec_id, metadata };
+        let mut received = self.received.lock().expect("nothing panics under this lock");
+        if let Some(path) = &self.script.calls {
+            // A test that reads it misses what could not be written.
+            let _ = call.append(path);
+        }
+        received.push(call);
+        drop(received);
         let mut counts = self.counts.lock().expect("nothing panics under this lock");
         let count = counts.entry(method).or_default();
         *count += 1;
         *count
     }
 
-    async fn answer(&self, method: Method, payload: Bytes) -> Answer {
-        let nth = self.note(method, &payload);
+    async fn answer(&self, method: Method, metadata: Metadata, payload: Bytes) -> Answer {
+        let nth = self.note(method, metadata, &payload);
         for act in self.script.due(method, When::Before, nth) {
             match self.perform(act).await {
                 Step::GoOn => {}
@@ -174,13 +209,25 @@ enum Step {
 }
 
 impl Handler for Shim {
-    fn call<'a>(&'a self, service: &'a str, method: &'a str, payload: Bytes) -> Answering<'a> {
+    fn call<'a>(
+        &'a self,
+        service: &'a str,
+        method: &'a str,
+        metadata: Metadata,
+        payload: Bytes,
+    ) -> Answering<'a> {
         Box::pin(async move {
+            if service == SANDBOX_SERVICE && self.script.sandbox != SandboxService::Absent {
+                return match Method::from_sandbox_name(method) {
+                    Some(method) => self.answer(method, metadata, payload).await,
+                    None => Answer::Refuse(Failure::unimplemented(format!("method {method}"))),
+                };
+            }
             if service != format!("containerd.task.v{}.Task", self.script.served_version()) {
                 return Answer::Refuse(Failure::unimplemented(format!("service {service}")));
             }
             match Method::from_name(method) {
-                Some(method) => self.answer(method, payload).await,
+                Some(method) => self.answer(method, metadata, payload).await,
                 None => Answer::Refuse(Failure::unimplemented(format!("method {method}"))),
             }
         })

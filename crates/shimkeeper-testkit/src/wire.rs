@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub(crate) use client::Caller;
-pub(crate) use serve::{Answer, Answering, Fault, Halt, Handler, serve};
+pub(crate) use serve::{Answer, Answering, Fault, Halt, Handler, Metadata, serve};
 
 /// The most a message may have.
 pub(crate) const MAX_PAYLOAD: usize = 4 << 20;

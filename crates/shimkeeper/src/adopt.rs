@@ -6,32 +6,48 @@
 //! be reached and is not proven dead is kept as unreachable and dialed again.
 
 mod bundle;
+mod group;
+mod reach;
 mod report;
 mod verdict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shimkeeper_core::{Incarnation, TaskKey};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::env::Env;
 use crate::error::{Cause, Error, Step};
+use crate::group::Seat;
 use crate::registry::{Entry, Reservation};
+use crate::role::Role;
 
+use bundle::Sight;
 pub use report::{Adoption, Verdict};
+use verdict::Stranded;
 
 /// Bundles looked at at the same time.
 const AT_ONCE: usize = 64;
 
+/// After this time a bundle does not count among those any more.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// First and longest wait before a bundle that nothing could be made of is looked at again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
 /// A bundle that waits for its verdict.
 struct Found {
+    role: Role,
     key: TaskKey,
     reservation: Reservation,
+    /// Taken for all bundles before there is a verdict on any, so that none ends a shim that another one needs.
+    seat: Option<Seat>,
 }
 
 /// Lists what there is and reserves its ids; the rest goes on in the background. The receiver sees the progress.
 pub(crate) async fn begin(env: &Arc<Env>) -> Result<watch::Receiver<Adoption>, Error> {
-    let listed = tokio::task::spawn_blocking({
+    let listed = env.scope.spawn_blocking({
         let env = env.clone();
         move || list(&env)
     });
@@ -45,31 +61,49 @@ pub(crate) async fn begin(env: &Arc<Env>) -> Result<watch::Receiver<Adoption>, E
 }
 
 fn list(env: &Env) -> Result<Vec<Found>, Error> {
-    let swept = env.dirs.sweep_trash();
-    for error in &swept.failed {
-        tracing::warn!(%error, "a leftover could not be swept");
+    let mut found = Vec::new();
+    for role in [Role::Sandbox, Role::Task] {
+        let dirs = env.dirs_of(role);
+        for error in &dirs.sweep_trash().failed {
+            tracing::warn!(%error, "a leftover could not be swept");
+        }
+        let listing = dirs.bundles().map_err(|e| Error::new(Step::Open, Cause::Dirs(e)))?;
+        let registry = env.registry_of(role);
+        found.extend(listing.found.into_iter().filter_map(|key| {
+            let reservation = registry.reserve(&key, Incarnation::fresh(), Entry::Adopting(None)).ok()?;
+            Some(Found { role, key, reservation, seat: None })
+        }));
     }
-    let listing = env.dirs.bundles().map_err(|e| Error::new(Step::Open, Cause::Dirs(e)))?;
-    let reserve = |key: TaskKey| {
-        let reservation = env.registry.reserve(&key, Incarnation::fresh(), Entry::Adopting).ok()?;
-        Some(Found { key, reservation })
-    };
-    Ok(listing.found.into_iter().filter_map(reserve).collect())
+    Ok(found)
+}
+
+/// Seats every bundle that says where its shim listens.
+async fn seat(env: &Arc<Env>, mut found: Vec<Found>) -> Vec<Found> {
+    let scope = env.scope.clone();
+    let env = env.clone();
+    let seated = scope.spawn_blocking(move || {
+        for bundle in &mut found {
+            let address = bundle::address(env.dirs_of(bundle.role), &bundle.key);
+            bundle.seat = address.and_then(|at| env.groups.seat(&bundle.key.namespace, &at).ok());
+        }
+        found
+    });
+    // Lost only in a panic, and with it what is adopted: the ids are let go of.
+    seated.await.unwrap_or_default()
 }
 
 async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>) {
+    let found = seat(&env, found).await;
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let progress = Arc::new(progress);
+    let sight = Arc::<Sight>::default();
     let mut jobs = Vec::with_capacity(found.len());
     for bundle in found {
         let Ok(turn) = turns.clone().acquire_owned().await else { break };
-        let (env, progress) = (env.clone(), progress.clone());
+        let (env, progress, sight) = (env.clone(), progress.clone(), sight.clone());
         jobs.push(env.scope.clone().spawn(async move {
-            let key = bundle.key.clone();
-            let verdict = Box::pin(verdict::adopt(env, bundle.key, bundle.reservation)).await;
-            drop(turn);
-            tracing::info!(task = %key, %verdict, "adoption");
-            progress.send_modify(|adoption| adoption.add(key, verdict));
+            let leave = env.scope.detach_token().clone();
+            leave.run_until_cancelled(conclude(env, bundle, sight, turn, progress)).await;
         }));
     }
     for job in jobs {
@@ -80,19 +114,76 @@ async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>
     progress.send_modify(Adoption::finish);
 }
 
+/// Comes to a verdict on one bundle.
+async fn conclude(
+    env: Arc<Env>,
+    bundle: Found,
+    sight: Arc<Sight>,
+    turn: OwnedSemaphorePermit,
+    progress: Arc<watch::Sender<Adoption>>,
+) {
+    let (role, key) = (bundle.role, bundle.key.clone());
+    let attempt = Box::pin(verdict::adopt(env.clone(), bundle, sight));
+    let attempt = with_turn(attempt, turn).await;
+    let verdict = match attempt {
+        Ok(verdict) => verdict,
+        Err(stranded) => {
+            let verdict = Verdict::Unreachable { reason: stranded.reason.clone() };
+            env.scope.clone().spawn(try_again(env, stranded, progress.clone()));
+            verdict
+        }
+    };
+    tell(&progress, role, key, verdict);
+}
+
+/// Gives the turn away as soon as it is plain that this one is slow, so that many stuck shims do not delay the others.
+async fn with_turn<T>(mut attempt: impl Future<Output = T> + Unpin, turn: OwnedSemaphorePermit) -> T {
+    if let Ok(done) = tokio::time::timeout(SLOW, &mut attempt).await {
+        return done;
+    }
+    drop(turn);
+    attempt.await
+}
+
+/// Looks at a bundle again, for as long as nothing can be made of it.
+async fn try_again(env: Arc<Env>, mut stranded: Stranded, progress: Arc<watch::Sender<Adoption>>) {
+    let (role, key) = (stranded.found.role, stranded.found.key.clone());
+    let leave = env.scope.detach_token().clone();
+    let tries = async {
+        let mut wait = BACK_OFF.0;
+        loop {
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(BACK_OFF.1);
+            match Box::pin(verdict::adopt(env.clone(), stranded.found, Arc::default())).await {
+                Ok(verdict) => return tell(&progress, role, key, verdict),
+                Err(again) => stranded = again,
+            }
+        }
+    };
+    leave.run_until_cancelled(tries).await;
+}
+
+fn tell(progress: &watch::Sender<Adoption>, role: Role, key: TaskKey, verdict: Verdict) {
+    tracing::info!(?role, task = %key, %verdict, "adoption");
+    progress.send_modify(|adoption| adoption.add(role, key, verdict));
+}
+
 /// Removes scratch directories that no bundle belongs to: after a reboot all of them.
 async fn sweep_work_dirs(env: &Arc<Env>) {
     let env = env.clone();
     let scope = env.scope.clone();
     let swept = scope.spawn_blocking(move || {
-        let Ok(listing) = env.dirs.work_dirs() else { return };
-        for key in listing.found {
-            // Reserved while it goes, so that a task being created cannot lose its own.
-            let Ok(_reservation) = env.registry.reserve(&key, Incarnation::fresh(), Entry::Creating) else {
-                continue;
-            };
-            if let Err(error) = env.dirs.remove_work_dir(&key) {
-                tracing::warn!(task = %key, %error, "a scratch directory could not be swept");
+        for role in [Role::Sandbox, Role::Task] {
+            let (dirs, registry) = (env.dirs_of(role), env.registry_of(role));
+            let Ok(listing) = dirs.work_dirs() else { continue };
+            for key in listing.found {
+                // Reserved while it goes, so that a task being created cannot lose its own.
+                let Ok(_reservation) = registry.reserve(&key, Incarnation::fresh(), Entry::Creating) else {
+                    continue;
+                };
+                if let Err(error) = dirs.remove_work_dir(&key) {
+                    tracing::warn!(task = %key, %error, "a scratch directory could not be swept");
+                }
             }
         }
     });

@@ -2,7 +2,13 @@
 //! What a manager is opened with. Every path comes from here; there is no global state and no fixed directory.
 
 use std::ffi::OsString;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use std::time::Duration;
+
+use shimkeeper_events::JournalLimits;
 
 use crate::Deadlines;
 
@@ -14,10 +20,16 @@ pub struct Config {
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) search_path: Option<Vec<PathBuf>>,
     pub(crate) address: Option<String>,
+    pub(crate) events_socket: Option<(PathBuf, Arc<UnixListener>)>,
+    pub(crate) socket_dir: Option<PathBuf>,
     pub(crate) publish_binary: Option<PathBuf>,
     pub(crate) debug: bool,
     pub(crate) always_reap: bool,
+    pub(crate) bypass_kill: bool,
     pub(crate) deadlines: Deadlines,
+    pub(crate) journal: Option<JournalLimits>,
+    pub(crate) runtime_deadlines: Vec<(String, Deadlines)>,
+    pub(crate) expect_listeners: Duration,
 }
 
 impl Config {
@@ -33,10 +45,16 @@ impl Config {
             env: Vec::new(),
             search_path: None,
             address: None,
+            events_socket: None,
+            socket_dir: None,
             publish_binary: None,
             debug: false,
             always_reap: false,
+            bypass_kill: true,
             deadlines: Deadlines::default(),
+            journal: Some(JournalLimits::default()),
+            runtime_deadlines: Vec::new(),
+            expect_listeners: Duration::from_secs(30),
         }
     }
 
@@ -59,6 +77,19 @@ impl Config {
         self
     }
 
+    /// Where shims send their events, instead of a socket that the manager makes below `state`: `listener`, which is the
+    /// caller's to make and to remove, at `path`. Peers must be of this process's user and group all the same.
+    pub fn events_socket(mut self, path: impl Into<PathBuf>, listener: UnixListener) -> Self {
+        self.events_socket = Some((path.into(), Arc::new(listener)));
+        self
+    }
+
+    /// Where shims that can be told (those of containerd 2.3 and later) make their sockets.
+    pub fn socket_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.socket_dir = Some(directory.into());
+        self
+    }
+
     /// The binary that shims may run to publish an event (`-publish-binary`). By default this program.
     pub fn publish_binary(mut self, path: impl Into<PathBuf>) -> Self {
         self.publish_binary = Some(path.into());
@@ -78,9 +109,45 @@ impl Config {
         self
     }
 
+    /// How many task events are kept below `root`, for [`Manager::events_since`](crate::Manager::events_since).
+    pub fn journal(mut self, limits: JournalLimits) -> Self {
+        self.journal = Some(limits);
+        self
+    }
+
+    /// Keeps no events: who is away misses them. For a manager whose events nobody will ask for later.
+    pub fn without_journal(mut self) -> Self {
+        self.journal = None;
+        self
+    }
+
+    /// Whether SIGKILL finds its way past a shim that does not answer: once the time for `Kill` is over, or at once if
+    /// the shim is known to be stuck or out of reach, the process, or everything in the container, is killed directly.
+    /// Only what is proven to be the container's is. By default it does; no other signal ever does.
+    pub fn bypass_kill(mut self, bypass: bool) -> Self {
+        self.bypass_kill = bypass;
+        self
+    }
+
+    /// For how long after the start those who listened to an earlier manager may take to be back. Who subscribes within
+    /// it ([`Manager::events`](crate::Manager::events)) is first given what was published since of tasks that were found
+    /// at the start: the exits that happened while no manager was there, above all. By default 30 seconds.
+    pub fn expect_listeners(mut self, within: Duration) -> Self {
+        self.expect_listeners = within;
+        self
+    }
+
     /// How long shims may take for what.
     pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
         self.deadlines = deadlines;
+        self
+    }
+
+    /// The same for the shims of one runtime, instead: one that starts a virtual machine may take longer. The runtime
+    /// is what [`CreateTask::runtime`](crate::CreateTask::runtime) takes, a name or the path of a binary; names that
+    /// lead to the same binary are the same runtime. The first one given counts.
+    pub fn deadlines_for(mut self, runtime: impl Into<String>, deadlines: Deadlines) -> Self {
+        self.runtime_deadlines.push((runtime.into(), deadlines));
         self
     }
 }

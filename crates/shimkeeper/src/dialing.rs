@@ -4,15 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shimkeeper_core::{HasKind as _, Kind, TaskKey};
+use shimkeeper_core::{HasKind as _, Kind, Namespace, TaskKey};
 use shimkeeper_proto::containerd::task::v3::ConnectRequest;
-use shimkeeper_shim::{BootstrapParams, Call, CallError, Connection, DialError, DialMode};
+use shimkeeper_shim::{BootstrapParams, Call, CallError, Connection, DialError, DialMode, ProcessIdentity};
 
-use crate::ending;
+use crate::deadlines::Deadlines;
 use crate::env::Env;
+use crate::group::Seat;
 use crate::machine::Input;
 use crate::reconcile::{Finding, reconcile};
+use crate::role::Role;
 use crate::shim::Shim;
+use crate::task::denial;
+use crate::{ending, trace, whereabouts};
 
 /// First and longest wait between two tries to dial again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -24,38 +28,130 @@ pub(crate) struct Greeting {
     pub(crate) shim_pid: u32,
 }
 
-/// Dials, under the deadline for it.
-pub(crate) async fn dial(
+/// Dials. Who has a seat [connects](crate::group::Seat::connect) instead.
+pub(crate) async fn dial_alone(
     env: &Env,
-    key: &TaskKey,
+    namespace: &Namespace,
     params: &BootstrapParams,
     mode: DialMode,
+    deadline: Duration,
 ) -> Result<Connection, DialError> {
-    Connection::dial(params, &key.namespace, mode, env.scope.tasks(), env.config.deadlines.dial).await
+    Connection::dial(params, namespace, mode, env.scope.tasks(), deadline).await
 }
 
 /// Asks a shim who it is. A socket that accepts proves nothing: a stopped shim's does too. A shim that was started
 /// with version 3 and speaks only 2 is understood; the answer then carries the connection to go on with.
 pub(crate) async fn greet(
+    role: Role,
     id: &str,
     connection: Connection,
     deadline: Duration,
 ) -> Result<(Connection, Greeting), CallError> {
-    let call = Call::within(deadline);
+    let call = Call::within(deadline).traced(trace::current());
     let request = ConnectRequest { id: id.to_owned() };
     let answer = match connection.connect(&call, &request).await {
         Ok(answer) => (connection, answer),
         Err(error) if error.kind() == Kind::NotImplemented => match connection.downgraded() {
-            Some(older) => {
-                let answer = older.connect(&call, &request).await?;
-                (older, answer)
-            }
-            // `Connect` only tells pids; a shim without it can still serve.
+            Some(older) => match older.connect(&call, &request).await {
+                Err(error) if role == Role::Sandbox && error.is_not_implemented() => {
+                    return Ok((connection, Greeting::default()));
+                }
+                answer => (older, answer?),
+            },
+            // `Connect` only tells pids; a shim without it can still serve, as one for sandboxes alone does.
             None => return Ok((connection, Greeting::default())),
         },
         Err(error) => return Err(error),
     };
     Ok((answer.0, Greeting { shim_pid: answer.1.shim_pid }))
+}
+
+/// Whose shim is to be reached.
+#[derive(Clone, Copy)]
+pub(crate) struct Whom<'a> {
+    pub(crate) role: Role,
+    pub(crate) key: &'a TaskKey,
+    /// The seat it has.
+    pub(crate) seat: Option<&'a Seat>,
+    /// The processes that it may be; whoever else answers is not believed. Anybody, if none is named.
+    pub(crate) known: &'a [ProcessIdentity],
+}
+
+/// A shim that answers.
+pub(crate) struct Answer {
+    pub(crate) connection: Connection,
+    /// The process it says it is; 0 if it does not say.
+    pub(crate) shim_pid: u32,
+    /// Where it was reached, and by which service.
+    pub(crate) params: BootstrapParams,
+    /// The seat at that place, if it is another than the one it had.
+    pub(crate) seat: Option<Seat>,
+}
+
+/// A shim that does not answer.
+pub(crate) struct Silence {
+    pub(crate) reason: String,
+    /// Whether there is nobody to answer; the same is seen where a socket was removed under a living shim.
+    pub(crate) nobody_listens: bool,
+}
+
+/// Dials one place after the other until a shim answers.
+pub(crate) async fn reach(
+    env: &Env,
+    whom: Whom<'_>,
+    deadlines: &Deadlines,
+    places: Vec<BootstrapParams>,
+) -> Result<Answer, Silence> {
+    let mut silence: Option<Silence> = None;
+    for params in places {
+        match ask(env, whom, deadlines, params).await {
+            Ok(answer) => return Ok(answer),
+            Err(Silence { reason, nobody_listens }) => {
+                // The first place is the likeliest, and so is its reason.
+                let first = silence.get_or_insert(Silence { reason, nobody_listens });
+                first.nobody_listens &= nobody_listens;
+            }
+        }
+    }
+    Err(silence
+        .unwrap_or_else(|| Silence { reason: "its address is not known".into(), nobody_listens: true }))
+}
+
+async fn ask(
+    env: &Env,
+    Whom { role, key, seat, known }: Whom<'_>,
+    deadlines: &Deadlines,
+    params: BootstrapParams,
+) -> Result<Answer, Silence> {
+    let mut new_seat = None;
+    let seat = match seat.filter(|seat| *seat.address() == params.address) {
+        Some(seat) => seat,
+        None => match env.groups.seat(&key.namespace, &params.address) {
+            Ok(seat) => &*new_seat.insert(seat),
+            Err(_) => {
+                return Err(Silence { reason: "its shim is just ending".into(), nobody_listens: false });
+            }
+        },
+    };
+    let dialed = seat.connect(env, &params, DialMode::Existing, deadlines.dial).await;
+    let connection = dialed.map_err(|error| Silence {
+        reason: error.to_string(),
+        nobody_listens: matches!(error, DialError::Missing { .. } | DialError::Refused { .. }),
+    })?;
+    let greeted = greet(role, key.id.as_str(), connection.clone(), deadlines.state).await;
+    let reason = match greeted {
+        Ok((connection, Greeting { shim_pid })) => {
+            if known.is_empty() || shim_pid == 0 || known.iter().any(|known| known.pid == shim_pid) {
+                // An older service than was announced may have answered.
+                let params = BootstrapParams { api: connection.api(), ..params };
+                return Ok(Answer { connection, shim_pid, params, seat: new_seat });
+            }
+            format!("its socket is answered by process {shim_pid}, not by {}", known[0].pid)
+        }
+        Err(error) => error.to_string(),
+    };
+    connection.close();
+    Err(Silence { reason, nobody_listens: false })
 }
 
 /// Dials a lost shim until it answers or is proven dead.
@@ -65,33 +161,24 @@ pub(crate) async fn redial(shim: &Arc<Shim>) -> Input {
         if ending::proven_dead(shim, Duration::ZERO).await {
             return Input::Died;
         }
-        match try_again(shim).await {
-            Ok(connection) => match reconcile(shim, &connection).await {
+        let places = whereabouts::of_shim(shim).await;
+        let identity = shim.identity();
+        let (seat, known) = (shim.seat(), identity.as_slice());
+        let whom = Whom { role: shim.role, key: &shim.key, seat: seat.as_deref(), known };
+        match reach(&shim.env, whom, &shim.deadlines, places).await {
+            Ok(Answer { connection, .. }) => match reconcile(shim, &connection).await {
                 Finding::Silent(error) => shim.set_trouble(error.to_string()),
-                Finding::Alive | Finding::Ended | Finding::Absent => {
+                finding @ (Finding::Alive | Finding::Ended | Finding::Absent) => {
                     shim.set_connection(connection);
+                    if matches!(finding, Finding::Absent) {
+                        denial::heard(shim);
+                    }
                     return Input::Dialed;
                 }
             },
-            Err(reason) => shim.set_trouble(reason),
+            Err(silence) => shim.set_trouble(silence.reason),
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(BACK_OFF.1);
-    }
-}
-
-async fn try_again(shim: &Shim) -> Result<Connection, String> {
-    let params = BootstrapParams::read(&shim.bundle).map_err(|e| e.to_string())?;
-    let connection =
-        dial(&shim.env, &shim.key, &params, DialMode::Existing).await.map_err(|e| e.to_string())?;
-    let (connection, greeting) = greet(shim.key.id.as_str(), connection, shim.env.config.deadlines.state)
-        .await
-        .map_err(|e| e.to_string())?;
-    match shim.identity() {
-        Some(known) if greeting.shim_pid != 0 && greeting.shim_pid != known.pid => {
-            connection.close();
-            Err(format!("its socket is answered by process {}, not by {}", greeting.shim_pid, known.pid))
-        }
-        _ => Ok(connection),
     }
 }

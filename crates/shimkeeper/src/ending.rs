@@ -1,32 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The end of a shim: asked, told, forced, and in each case proven.
+//! The end of a shim: asked, told, forced, and in each case proven. A shim that others use is left to them: only the
+//! last of them ends it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
-use shimkeeper_core::{HasKind as _, Kind};
+use shimkeeper_core::{Exit, HasKind as _, Kind, ProcessKey};
+use shimkeeper_proto::containerd::runtime::sandbox::v1::ShutdownSandboxRequest;
 use shimkeeper_proto::containerd::task::v3::ShutdownRequest;
 use shimkeeper_shim::{Call, Pidfd, ProcessIdentity};
+use tokio::task::JoinHandle;
 
-use crate::identify;
-use crate::machine::Input;
+use crate::error::{Error, Refused, Step};
+use crate::group::Leaving;
+use crate::limit::Limit;
+use crate::machine::{End, Input, State};
+use crate::role::Role;
 use crate::shim::Shim;
+use crate::{identify, whereabouts};
 
 /// How long a process may take to die once its connection is closed, before it counts as merely out of reach: the
 /// kernel closes a dying process's sockets a moment before it is gone.
 pub(crate) const DYING: Duration = Duration::from_millis(500);
 
-/// Ends the shim: Shutdown, SIGTERM, SIGKILL, each with its time.
-pub(crate) async fn end_shim(shim: &Shim) -> Input {
-    let deadlines = &shim.env.config.deadlines;
-    let answered = ask_to_shut_down(shim).await;
-    if serves_others(shim) || !shim.is_ours() {
-        // It stays for them, or for whoever runs it, and knows that this task is over.
+/// Waits, no longer than the caller may, for what ends a task or a sandbox on a task of the manager's: a caller that
+/// goes away leaves nothing half done.
+pub(crate) async fn done(
+    shim: &Shim,
+    step: Step,
+    limit: Limit,
+    job: JoinHandle<Result<Exit, Error>>,
+) -> Result<Exit, Error> {
+    match limit.begin().wait_for(job).await {
+        Err(late) => Err(Error::new(step, late).of(&shim.key)),
+        Ok(Ok(result)) => result,
+        Ok(Err(join)) => {
+            Err(Error::io(step, "run", shim.bundle.dir(), std::io::Error::other(join)).of(&shim.key))
+        }
+    }
+}
+
+/// Ends the shim: Shutdown, SIGTERM, SIGKILL, each with its time. One that is stuck is not asked.
+pub(crate) async fn end_shim(shim: &Shim, is_stuck: bool) -> Input {
+    let deadlines = &shim.deadlines;
+    if shim.leave() == Leaving::Stays || serves_others(shim) {
+        // Not even asked: one that has just been joined may have nothing yet to stay for.
+        shim.note_shim_agrees();
+        close(shim);
+        return Input::Died;
+    }
+    let answered = !is_stuck && ask_to_shut_down(shim).await;
+    if !shim.is_ours() {
+        // It stays for whoever runs it, and knows that this task is over.
         close(shim);
         return Input::Died;
     }
     if answered && proven_dead(shim, deadlines.shutdown).await {
-        shim.note_left_by_itself();
+        shim.note_shim_agrees();
         close(shim);
         return Input::Died;
     }
@@ -50,9 +80,20 @@ pub(crate) async fn end_shim(shim: &Shim) -> Input {
 /// Whether the shim took it.
 async fn ask_to_shut_down(shim: &Shim) -> bool {
     let Some(connection) = shim.connection() else { return false };
-    let call = Call::within(shim.env.config.deadlines.shutdown);
+    let call = Call::within(shim.deadlines.shutdown);
     let request = ShutdownRequest { id: shim.key.id.to_string(), now: false };
-    match connection.shutdown(&call, &request).await {
+    let shut_down = async {
+        if shim.role == Role::Sandbox {
+            let request = ShutdownSandboxRequest { sandbox_id: shim.key.id.to_string() };
+            match connection.shutdown_sandbox(&call, &request).await {
+                // It has no such service, and was launched in vain.
+                Err(error) if error.is_not_implemented() => {}
+                answer => return answer.map(drop),
+            }
+        }
+        connection.shutdown(&call, &request).await
+    };
+    match shut_down.await {
         Ok(()) => true,
         // It ends so quickly that the answer gets lost.
         Err(error) => error.kind() == Kind::Unavailable,
@@ -65,10 +106,11 @@ fn close(shim: &Shim) {
     }
 }
 
-/// Whether other tasks live on the same shim process.
+/// Whether others are known to live on the same shim process, though they do not sit with this one: the shim's address
+/// was not found in the bundle of one of them.
 fn serves_others(shim: &Shim) -> bool {
     let Some(identity) = shim.identity() else { return false };
-    shim.env.registry.shims().iter().any(|other| {
+    shim.env.all_shims().iter().any(|other| {
         other.incarnation != shim.incarnation
             && !other.is_ending()
             && other.identity().as_ref() == Some(&identity)
@@ -87,19 +129,35 @@ async fn processes(shim: &Shim) -> Vec<ProcessIdentity> {
 
 /// Whether the shim's process is gone for certain, now or within `patience`.
 pub(crate) async fn proven_dead(shim: &Shim, patience: Duration) -> bool {
+    if shim.identity().is_none() && shim.record.is_of_another() {
+        // It carries no mark, so that none is to be seen says nothing.
+        return whereabouts::nothing_is_there(shim).await;
+    }
     let alive = processes(shim).await;
     let ends = Instant::now() + patience;
     for process in &alive {
         let left = ends.saturating_duration_since(Instant::now());
-        let gone = match Pidfd::open(process) {
-            Ok(Some(pidfd)) => identify::seen_to_end(&pidfd, left).await,
-            Ok(None) => true,
-            // No descriptor to be had proves nothing.
-            Err(_) => false,
-        };
-        if !gone {
+        if !identify::ends(process, left).await {
             return false;
         }
     }
     true
+}
+
+/// What a deletion, or a shutdown, that has come to an end answers.
+pub(crate) fn outcome(shim: &Shim, step: Step, state: State) -> Result<Exit, Error> {
+    match state {
+        State::Gone(End::Reaped) => {
+            // The supervisor records an exit before it ends; what never had a process has none to tell.
+            let exit = shim.ledger.exit(&ProcessKey::Init);
+            Ok(exit.unwrap_or_else(|| Exit::unknown(0, SystemTime::now())))
+        }
+        State::Gone(End::Detached) => Err(Error::new(step, Refused::Detaching).of(&shim.key)),
+        _ => {
+            let reason = shim.vitals.get().reason;
+            Err(Error::new(Step::Reap, Refused::Quarantined { reason })
+                .of(&shim.key)
+                .at_shim(shim.binary.path()))
+        }
+    }
 }

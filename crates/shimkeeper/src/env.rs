@@ -1,21 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all shims of a manager share: its directories, its way of launching, its registry, exchange and tasks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use shimkeeper_core::{Incarnation, TaskKey};
-use shimkeeper_events::Exchange;
-use shimkeeper_shim::{BootId, DialectMemory, LaunchContext, SearchPath, StateDirs};
+use shimkeeper_events::{Envelope, Exchange};
+use shimkeeper_shim::{BootId, DialectMemory, LaunchContext, Runtime, SearchPath, StateDirs};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::deadlines::Deadlines;
+use crate::features::Infos;
+use crate::group::Groups;
+use crate::journaling::Journaling;
 use crate::registry::Registry;
+use crate::role::Role;
 use crate::scope::Scope;
+use crate::shim::Shim;
 
 /// The surroundings of every shim of one manager.
 pub(crate) struct Env {
     pub(crate) config: Config,
+    /// Those of every shim that has none of its runtime.
+    pub(crate) deadlines: Arc<Deadlines>,
+    pub(crate) runtime_deadlines: Vec<(Runtime, Arc<Deadlines>)>,
     pub(crate) dirs: StateDirs,
+    /// The same, with the bundles of sandboxes.
+    pub(crate) sandbox_dirs: StateDirs,
     pub(crate) boot_id: BootId,
     pub(crate) search: SearchPath,
     pub(crate) dialects: DialectMemory,
@@ -25,7 +37,13 @@ pub(crate) struct Env {
     pub(crate) events_socket: PathBuf,
     pub(crate) publish_binary: PathBuf,
     pub(crate) registry: Registry,
+    /// The ids of sandboxes: those of tasks are others.
+    pub(crate) sandboxes: Registry,
+    pub(crate) groups: Groups,
+    pub(crate) infos: Infos,
     pub(crate) exchange: Exchange,
+    /// Where events are kept; none if the embedder does not want them kept.
+    pub(crate) journaling: Option<Arc<Journaling>>,
     pub(crate) scope: Scope,
     /// Bounds how many shim binaries run at once: a thousand creates must not be a thousand forks.
     pub(crate) launches: Semaphore,
@@ -34,6 +52,59 @@ pub(crate) struct Env {
 }
 
 impl Env {
+    /// Publishes an event that the manager answers for: at once, and into the journal. Never waits. `to_expected` for one
+    /// of a task that was there before us, whose listeners may not be back yet.
+    pub(crate) fn publish(&self, event: &Arc<Envelope>, to_expected: bool) {
+        if let Some(journaling) = &self.journaling {
+            journaling.take(event);
+        }
+        if to_expected {
+            self.exchange.publish_to_expected(event);
+        } else {
+            self.exchange.publish(event);
+        }
+    }
+
+    /// Waits until everything published so far is in the journal, or lost to it; `false` if that takes too long.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub(crate) async fn journaled(&self) -> bool {
+        match &self.journaling {
+            Some(journaling) => journaling.settled().await,
+            None => true,
+        }
+    }
+
+    /// How long a shim with this binary may take.
+    pub(crate) fn deadlines_of(&self, binary: &Path) -> Arc<Deadlines> {
+        let own = self.runtime_deadlines.iter().find(|(runtime, _)| runtime.has_binary(binary));
+        own.map_or(&self.deadlines, |(_, deadlines)| deadlines).clone()
+    }
+
+    /// Where the bundles of this role are.
+    pub(crate) fn dirs_of(&self, role: Role) -> &StateDirs {
+        match role {
+            Role::Task => &self.dirs,
+            Role::Sandbox => &self.sandbox_dirs,
+        }
+    }
+
+    /// The ids in use in this role.
+    pub(crate) fn registry_of(&self, role: Role) -> &Registry {
+        match role {
+            Role::Task => &self.registry,
+            Role::Sandbox => &self.sandboxes,
+        }
+    }
+
+    /// Everything that has a shim, in either role.
+    pub(crate) fn all_shims(&self) -> Vec<Arc<Shim>> {
+        let mut shims = self.registry.shims();
+        shims.extend(self.sandboxes.shims());
+        shims
+    }
+
     /// What a shim binary is told when it is run for a task.
     pub(crate) fn launch_context(&self, key: &TaskKey, incarnation: Incarnation) -> LaunchContext {
         LaunchContext {
@@ -44,7 +115,7 @@ impl Env {
             debug: self.config.debug,
             env: self.config.env.clone(),
             mark: incarnation,
-            socket_dir: None,
+            socket_dir: self.config.socket_dir.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use shimkeeper_core::{HasKind, IdError, Kind, ProcessKey, TaskKey};
-use shimkeeper_events::SubscribeError;
+use shimkeeper_events::{JournalError, SubscribeError};
 use shimkeeper_shim::{
     BootstrapFileError, BundleError, CallError, DialError, DirsError, IdentityError, LaunchError, LogError,
     RemoveDirsError, ResolveError,
@@ -66,6 +67,8 @@ pub enum Step {
     Reap,
     /// Removing a manager's directories.
     Remove,
+    /// Reading events that were kept.
+    Events,
 }
 
 impl fmt::Display for Step {
@@ -86,6 +89,7 @@ impl fmt::Display for Step {
             Self::Call(method) => method,
             Self::Reap => "reap",
             Self::Remove => "remove directories",
+            Self::Events => "read events",
         })
     }
 }
@@ -127,6 +131,9 @@ pub enum Cause {
     /// There can be no more subscribers.
     #[error(transparent)]
     Subscribe(#[from] SubscribeError),
+    /// Events could not be read back.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// A process could not be told from others.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -164,6 +171,49 @@ pub enum Refused {
     /// The id is taken by a task.
     #[error("the task already exists")]
     TaskExists,
+    /// There is no sandbox of this key.
+    #[error("no such sandbox")]
+    NoSuchSandbox,
+    /// The id is taken by a sandbox.
+    #[error("the sandbox already exists")]
+    SandboxExists,
+    /// A sandbox is not shut down over the heads of the tasks in it.
+    #[error("the sandbox has {tasks} tasks in it")]
+    SandboxInUse {
+        /// How many there are.
+        tasks: usize,
+    },
+    /// An endpoint is not what one looks like.
+    #[error("{endpoint:?} is no endpoint of a shim: {reason}")]
+    BadEndpoint {
+        /// The text.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The shim's binary has failed to tell about itself a moment ago, and is not asked again yet.
+    #[error("the shim's binary does not tell about itself: {reason}")]
+    NoInfo {
+        /// How it failed.
+        reason: String,
+        /// Whether it is older than the question.
+        is_older: bool,
+    },
+    /// The container would get its mounts without the id mappings they ask for.
+    #[error("the spec has id-mapped mounts, which the runtime is not known to do: {reason}")]
+    NoIdmappedMounts {
+        /// What is known of it.
+        reason: String,
+    },
+    /// There is no such checkpoint.
+    #[error("{} is no directory with a checkpoint", path.display())]
+    NoCheckpoint {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The shim to be joined is on its way out with the last of its tasks.
+    #[error("the shim to be joined is just ending")]
+    GroupEnding,
     /// The exec id is taken.
     #[error("the exec already exists")]
     ExecExists,
@@ -173,13 +223,13 @@ pub enum Refused {
     )]
     ExecNamedLikeTask,
     /// The task is being made.
-    #[error("the task is still being created")]
+    #[error("still being created")]
     BeingCreated,
     /// The task is being deleted.
-    #[error("the task is still being deleted")]
+    #[error("still being deleted")]
     BeingDeleted,
     /// A task found at start has not been connected to yet.
-    #[error("the task is still being adopted")]
+    #[error("still being adopted")]
     BeingAdopted,
     /// A process is started once in its life.
     #[error("the process has been started already")]
@@ -199,8 +249,22 @@ pub enum Refused {
         /// What was seen of it.
         reason: String,
     },
+    /// The shim does not answer anybody; whoever asks does not wait for it.
+    #[error("the shim has been stuck for {seconds} s: {reason}")]
+    Stuck {
+        /// What was seen of it.
+        reason: String,
+        /// For how long, in whole seconds.
+        seconds: u64,
+    },
+    /// The caller's own time is over.
+    #[error("not done within the {within:?} that the caller has")]
+    Late {
+        /// How much that was.
+        within: Duration,
+    },
     /// What the task left could not be cleared up yet.
-    #[error("the task is quarantined: {reason}")]
+    #[error("quarantined: {reason}")]
     Quarantined {
         /// What could not be proven.
         reason: String,
@@ -211,6 +275,12 @@ pub enum Refused {
     /// The manager is leaving.
     #[error("the manager is detaching")]
     Detaching,
+    /// There is no journal that events could be read from.
+    #[error("events are not kept: {reason}")]
+    NoJournal {
+        /// Why not.
+        reason: String,
+    },
     /// No signal has this number.
     #[error("{number} is no signal number (1 to 64; 0 asks whether the process is there)")]
     NoSuchSignal {
@@ -232,21 +302,31 @@ pub enum Refused {
 impl HasKind for Refused {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoSuchTask | Self::NoSuchExec => Kind::NotFound,
-            Self::TaskExists | Self::ExecExists => Kind::AlreadyExists,
+            Self::NoSuchTask | Self::NoSuchExec | Self::NoSuchSandbox => Kind::NotFound,
+            Self::TaskExists | Self::ExecExists | Self::SandboxExists => Kind::AlreadyExists,
             Self::BeingCreated
             | Self::BeingDeleted
             | Self::BeingAdopted
             | Self::Unreachable { .. }
+            | Self::Stuck { .. }
             | Self::Quarantined { .. }
+            | Self::NoJournal { .. }
+            | Self::NoInfo { is_older: false, .. }
+            | Self::GroupEnding
             | Self::Detaching => Kind::Unavailable,
-            Self::AlreadyStarted | Self::NeverStarted | Self::StillRunning | Self::TaskEnded => {
-                Kind::FailedPrecondition
-            }
+            Self::AlreadyStarted
+            | Self::NeverStarted
+            | Self::StillRunning
+            | Self::TaskEnded
+            | Self::SandboxInUse { .. } => Kind::FailedPrecondition,
+            Self::NoInfo { is_older: true, .. } | Self::NoIdmappedMounts { .. } => Kind::NotImplemented,
             Self::Withdrawn => Kind::Canceled,
-            Self::ExecNamedLikeTask | Self::NoSuchSignal { .. } | Self::PathTooLong { .. } => {
-                Kind::InvalidArgument
-            }
+            Self::Late { .. } => Kind::DeadlineExceeded,
+            Self::ExecNamedLikeTask
+            | Self::NoSuchSignal { .. }
+            | Self::BadEndpoint { .. }
+            | Self::NoCheckpoint { .. }
+            | Self::PathTooLong { .. } => Kind::InvalidArgument,
         }
     }
 }
@@ -265,6 +345,7 @@ impl HasKind for Cause {
             Self::Launch(e) => words::refine(e.kind(), launch_words(e)),
             Self::Log(e) => e.kind(),
             Self::Subscribe(e) => e.kind(),
+            Self::Journal(e) => e.kind(),
             Self::Identity(e) => e.kind(),
             Self::Dial(e) => e.kind(),
             Self::Call(e) => words::refine(e.kind(), e.shim_message().unwrap_or_default()),

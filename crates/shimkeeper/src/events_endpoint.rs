@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where shims send their events: containerd's ttrpc Events service on a socket below the state directory.
+//! Where shims send their events: containerd's ttrpc Events service on a socket below the state directory, or on the
+//! caller's.
 //!
 //! A task's events go through its ledger, which says what becomes of them; what is no task's is passed on. An exit
 //! is on disk before it is published.
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use shimkeeper_core::{Exit, HasKind as _, Kind, Provenance, TaskKey};
+use shimkeeper_core::{Exit, HasKind as _, Kind, ProcessKey, Provenance, TaskKey};
 use shimkeeper_events::{Envelope, TaskEvent};
 use shimkeeper_proto::containerd::services::events::ttrpc::v1::{EVENTS_SERVICE, ForwardRequest};
 use shimkeeper_proto::google::protobuf::Empty;
@@ -19,24 +20,46 @@ use tokio::net::UnixListener;
 
 use crate::env::Env;
 use crate::error::{Error, Refused, Step};
+use crate::exits;
 use crate::ledger::Fact;
 use crate::monitor;
 use crate::publish;
 use crate::registry::Entry;
+use crate::shim::Shim;
+use crate::task::denial;
 
 /// Room for a path in a socket's address, without the closing zero byte.
 pub(crate) const MAX_SOCKET_PATH: usize = 107;
 
-/// The socket, and the file that leads to it.
+/// Every shim keeps a connection, so their number is bounded by what bounds the shims, not here.
+const CONNECTIONS: usize = 1 << 20;
+
+/// The socket, and the file that leads to it if it was made here.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     listener: UnixListener,
+    own: Option<OwnFile>,
+}
+
+#[derive(Debug)]
+struct OwnFile {
     path: PathBuf,
     inode: u64,
 }
 
+/// The caller's socket, or one that is made here.
+pub(crate) fn listen(env: &Env) -> Result<Endpoint, Error> {
+    let Some((path, listener)) = &env.config.events_socket else { return make(&env.events_socket) };
+    let listener = listener.try_clone().and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener)
+    });
+    let listener = listener.map_err(|e| Error::io(Step::Open, "listen on", path, e))?;
+    Ok(Endpoint { listener, own: None })
+}
+
 /// Makes the socket. The lock on the directory says that whoever had it before us is gone.
-pub(crate) fn listen(path: &Path) -> Result<Endpoint, Error> {
+fn make(path: &Path) -> Result<Endpoint, Error> {
     let len = path.as_os_str().len();
     if len > MAX_SOCKET_PATH {
         let refused = Refused::PathTooLong { path: path.to_owned(), len, max: MAX_SOCKET_PATH };
@@ -53,21 +76,23 @@ pub(crate) fn listen(path: &Path) -> Result<Endpoint, Error> {
         .map_err(|e| Error::io(Step::Open, "protect socket", path, e))?;
     let inode =
         std::fs::symlink_metadata(path).map_err(|e| Error::io(Step::Open, "examine socket", path, e))?.ino();
-    Ok(Endpoint { listener, path: path.to_owned(), inode })
+    Ok(Endpoint { listener, own: Some(OwnFile { path: path.to_owned(), inode }) })
 }
 
 /// Serves until the manager leaves.
 pub(crate) async fn serve(env: Arc<Env>, endpoint: Endpoint) {
     let stop = env.scope.detach_token().clone();
     let service: Arc<dyn Service> = Arc::new(Events { env });
-    Server::new(ServerLimits::default())
+    Server::new(ServerLimits { connections: CONNECTIONS, ..ServerLimits::default() })
         .service(EVENTS_SERVICE, service)
         .require_same_user(true)
         .serve(endpoint.listener, stop)
         .await;
     // Only our own: the next manager may have its socket there already.
-    if std::fs::symlink_metadata(&endpoint.path).is_ok_and(|meta| meta.ino() == endpoint.inode) {
-        let _ = std::fs::remove_file(&endpoint.path);
+    if let Some(OwnFile { path, inode }) = endpoint.own
+        && std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.ino() == inode)
+    {
+        let _ = std::fs::remove_file(&path);
     }
 }
 
@@ -86,58 +111,74 @@ impl Service for Events {
             })?;
             let envelope = Envelope::try_from(request)
                 .map_err(|e| Status::new(e.kind().code(), format!("event refused: {e}")))?;
-            self.take_in(Arc::new(envelope), context).await;
+            let sender = context.peer.and_then(|peer| peer.pid);
+            take_in(&self.env, Arc::new(envelope), sender).await;
             Ok(Empty::default().encode_to_vec().into())
         })
     }
 }
 
-impl Events {
-    async fn take_in(&self, envelope: Arc<Envelope>, context: &Context) {
-        match TaskEvent::decode(&envelope) {
-            Ok(None) => {
-                self.env.exchange.publish(&envelope);
-            }
-            Ok(Some((key, event))) => self.take_in_task_event(&key, event, &envelope, context).await,
-            Err(error) => {
-                tracing::warn!(topic = %envelope.topic(), namespace = %envelope.namespace(), %error, "event dropped");
-            }
+/// Takes in an event from outside; `sender` is the process it came from, where that says something about a shim.
+pub(crate) async fn take_in(env: &Env, envelope: Arc<Envelope>, sender: Option<u32>) {
+    match TaskEvent::decode(&envelope) {
+        Ok(None) => {
+            env.exchange.publish(&envelope);
+        }
+        Ok(Some((key, event))) => take_in_task_event(env, &key, event, &envelope, sender).await,
+        Err(error) => {
+            tracing::warn!(topic = %envelope.topic(), namespace = %envelope.namespace(), %error, "event dropped");
         }
     }
+}
 
-    async fn take_in_task_event(
-        &self,
-        key: &TaskKey,
-        event: TaskEvent,
-        envelope: &Arc<Envelope>,
-        context: &Context,
-    ) {
-        let Some(Entry::Shim(shim)) = self.env.registry.get(key) else {
-            // Late, from a task that is over and whose end has been told.
-            tracing::debug!(task = %key, topic = %envelope.topic(), "event of no task dropped");
+async fn take_in_task_event(
+    env: &Env,
+    key: &TaskKey,
+    event: TaskEvent,
+    envelope: &Arc<Envelope>,
+    sender: Option<u32>,
+) {
+    let Some(Entry::Shim(shim) | Entry::Adopting(Some(shim))) = env.registry.get(key) else {
+        // Late, from a task that is over and whose end has been told.
+        tracing::debug!(task = %key, topic = %envelope.topic(), "event of no task dropped");
+        return;
+    };
+    if let (Some(sender), Some(known)) = (sender, shim.identity())
+        && sender != known.pid
+    {
+        let senders = env.registry.shims();
+        if senders.iter().any(|other| other.identity().is_some_and(|other| other.pid == sender)) {
+            tracing::warn!(task = %key, sender, topic = %envelope.topic(), "event dropped: it is from the shim of another task");
             return;
-        };
-        let sender = context.peer.and_then(|peer| peer.pid);
-        if let (Some(sender), Some(known)) = (sender, shim.identity())
-            && sender != known.pid
-        {
-            let senders = self.env.registry.shims();
-            if senders.iter().any(|other| other.identity().is_some_and(|other| other.pid == sender)) {
-                tracing::warn!(task = %key, sender, topic = %envelope.topic(), "event dropped: it is from the shim of another task");
-                return;
-            }
-            // Not refused: a shim may have its events sent by another process.
-            tracing::debug!(task = %key, sender, shim = known.pid, "event from another process than the shim");
         }
-        let fact = fact(event);
-        if let Fact::Exited(process, exit) = &fact
-            && shim.ledger.accept_exit(process, *exit)
-        {
-            monitor::persist(&shim).await;
-        }
-        if !publish::decided(&shim, Some(envelope), |ledger| ledger.ingest(fact)) {
-            tracing::debug!(task = %key, topic = %envelope.topic(), "event dropped: told before, or stale");
-        }
+        // Not refused: a shim may have its events sent by another process.
+        tracing::debug!(task = %key, sender, shim = known.pid, "event from another process than the shim");
+    }
+    if let Some(fact) = shim.early.take(fact(event), envelope) {
+        take_in_fact(&shim, fact, envelope).await;
+    }
+}
+
+/// Takes in what a shim reports of its task, and publishes what follows.
+pub(crate) async fn take_in_fact(shim: &Arc<Shim>, fact: Fact, envelope: &Arc<Envelope>) {
+    let mut ended = None;
+    if let Fact::Exited(process, exit) = &fact
+        && exits::accept(shim, process, *exit)
+    {
+        monitor::persist(shim).await;
+        ended = Some(process.clone());
+    }
+    let is_deleted = matches!(&fact, Fact::Deleted(ProcessKey::Init, _));
+    crate::failpoint::hit("C8");
+    if !publish::decided(shim, Some(envelope), |ledger| ledger.ingest(fact)) {
+        tracing::debug!(task = %shim.key, topic = %envelope.topic(), "event dropped: told before, or stale");
+    }
+    if let Some(process) = ended {
+        // Whoever watches notes down that it was told; of an exec that was never seen to start nobody does yet.
+        monitor::watch_once(shim, &process);
+    }
+    if is_deleted {
+        denial::heard(shim);
     }
 }
 

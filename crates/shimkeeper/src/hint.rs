@@ -66,17 +66,37 @@ fn remove_hint(error: &RemoveDirsError) -> Option<&'static str> {
 
 fn refused_hint(refused: &Refused) -> Option<&'static str> {
     Some(match refused {
-        Refused::NoSuchTask | Refused::NoSuchExec => "list what there is; it may have been deleted",
-        Refused::TaskExists | Refused::ExecExists => "use another id, or delete the one that has it",
+        Refused::NoSuchTask | Refused::NoSuchExec | Refused::NoSuchSandbox => {
+            "list what there is; it may have been deleted"
+        }
+        Refused::TaskExists | Refused::ExecExists | Refused::SandboxExists => {
+            "use another id, or delete the one that has it"
+        }
         Refused::ExecNamedLikeTask => "choose another id for the exec",
-        Refused::BeingCreated | Refused::BeingDeleted | Refused::BeingAdopted => "try again in a moment",
+        Refused::BeingCreated | Refused::BeingDeleted | Refused::BeingAdopted | Refused::GroupEnding => {
+            "try again in a moment"
+        }
+        Refused::NoInfo { .. } => "run the shim binary with -info to see what it says",
+        Refused::NoIdmappedMounts { .. } => {
+            "use a runtime that has them, such as runc 1.2 under a shim of containerd 2"
+        }
+        Refused::NoCheckpoint { .. } => "name the absolute path that the checkpoint was written to",
+        Refused::SandboxInUse { .. } => "delete its tasks first",
+        Refused::BadEndpoint { .. } => "use the form protocol+address, as in ttrpc+unix:///run/shim.sock",
         Refused::AlreadyStarted => "make another exec to run the command again",
         Refused::StillRunning => "kill it and wait for it first",
         Refused::TaskEnded => "delete it and create it again",
+        Refused::Late { .. } => "it goes on all the same: ask again, or allow more time",
+        Refused::Stuck { .. } => {
+            "the shim is probed by itself; kill -9 and delete have a way past it that needs no answer"
+        }
         Refused::Unreachable { .. } => {
             "the shim is tried again by itself; nothing of the container is touched"
         }
         Refused::Quarantined { .. } => "it is tried again by itself; see the reason for what holds it",
+        Refused::NoJournal { .. } => {
+            "list the tasks instead, and make room below the root directory if it is full"
+        }
         Refused::PathTooLong { .. } => "choose a shorter state directory",
         Refused::NoSuchSignal { .. } => "see `kill -l` for the signals there are",
         Refused::NeverStarted | Refused::Withdrawn | Refused::Detaching => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use shimkeeper_core::Incarnation;
-use shimkeeper_shim::{Pidfd, ProcessIdentity, carries_mark, find_by_mark, listening_socket};
+use shimkeeper_shim::{Cgroup, Pidfd, ProcessIdentity, carries_mark, find_by_mark, listening_socket};
 
 use crate::shim::Shim;
 
@@ -33,7 +33,9 @@ pub(crate) enum Who {
 pub(crate) async fn shim(shim: &Shim, claimed_pid: u32) -> Who {
     let claimed = of(claimed_pid);
     if let Some(identity) = claimed
-        && (carries_mark(&identity, shim.incarnation) || serves_another_task(shim, &identity))
+        && (carries_mark(&identity, shim.incarnation)
+            || serves_another_task(shim, &identity)
+            || shim.seat().is_some_and(|seat| seat.is_shim(&identity)))
     {
         return Who::Ours(identity);
     }
@@ -52,7 +54,7 @@ pub(crate) async fn marked(mark: Incarnation) -> Vec<ProcessIdentity> {
 }
 
 fn serves_another_task(shim: &Shim, identity: &ProcessIdentity) -> bool {
-    let others = shim.env.registry.shims();
+    let others = shim.env.all_shims();
     others.iter().any(|other| other.is_ours() && other.identity().as_ref() == Some(identity))
 }
 
@@ -66,6 +68,38 @@ pub(crate) fn hold_init(shim: &Shim, pid: u32) -> Option<Pidfd> {
         return None;
     }
     Some(init)
+}
+
+/// A hold on an exec, as [`hold`]; only on a process that the shim, or one of its children, has started. How it ends is
+/// told as the exec's end, and it may be killed, so it must be nobody else; nor the shim, by whose pid some shims call
+/// what runs in a virtual machine.
+pub(crate) fn hold_exec(shim: &Shim, pid: u32) -> Option<Pidfd> {
+    let parent = shim.identity()?;
+    let exec = hold(pid)?;
+    let is_its_own = *exec.identity() != parent && matches!(exec.identity().descends_from(&parent), Ok(true));
+    is_its_own.then_some(exec)
+}
+
+/// Whether other tasks name the same process as their init: the sandbox or the virtual machine that they run in.
+pub(crate) fn is_shared(shim: &Shim, init: &ProcessIdentity) -> bool {
+    let others = shim.env.all_shims();
+    others.iter().any(|other| {
+        other.incarnation != shim.incarnation
+            && !other.is_ending()
+            && other.init_identity().as_ref() == Some(init)
+    })
+}
+
+/// The container's control group, if no other task has a part in it.
+pub(crate) fn own_group(shim: &Shim) -> Option<Cgroup> {
+    let cgroup = shim.cgroup()?;
+    let others = shim.env.all_shims();
+    let is_shared = others.iter().any(|other| {
+        other.incarnation != shim.incarnation
+            && !other.is_ending()
+            && other.cgroup().is_some_and(|other| other.overlaps(&cgroup))
+    });
+    (!is_shared).then_some(cgroup)
 }
 
 /// The identity of the process that has this pid now.
@@ -90,6 +124,16 @@ pub(crate) fn is_gone(identity: &ProcessIdentity) -> bool {
 /// Whether the process is seen to end within `patience`.
 pub(crate) async fn seen_to_end(process: &Pidfd, patience: Duration) -> bool {
     matches!(tokio::time::timeout(patience, process.exited()).await, Ok(Ok(())))
+}
+
+/// Whether the process is gone for certain, now or within `patience`.
+pub(crate) async fn ends(process: &ProcessIdentity, patience: Duration) -> bool {
+    match Pidfd::open(process) {
+        Ok(Some(pidfd)) => seen_to_end(&pidfd, patience).await,
+        Ok(None) => true,
+        // No descriptor to be had proves nothing.
+        Err(_) => false,
+    }
 }
 
 /// Sends SIGKILL to exactly this process, and says whether it was seen to end.

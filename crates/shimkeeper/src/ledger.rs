@@ -8,6 +8,7 @@
 
 mod book;
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use shimkeeper_core::{ExecId, Exit, ProcessKey};
@@ -16,13 +17,28 @@ use tokio::sync::watch;
 pub(crate) use book::{Book, Fact, Notice, Phase, Process, Told};
 
 use crate::error::Refused;
+use crate::exits::ExitRecord;
+use crate::memo::Memo;
 
 /// The ledger of one task. Its supervisor, its handles and the event endpoint share it.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    book: Mutex<Book>,
+    pages: Mutex<Pages>,
+    /// What the shim last told of states.
+    pub(crate) memo: Memo,
     changed: watch::Sender<()>,
 }
+
+#[derive(Debug)]
+struct Pages {
+    book: Book,
+    /// The processes that somebody waits for. What is answered here outlives the process's place in the book: an exec
+    /// may be deleted, and its id used again, between its end and the moment a waiter looks.
+    awaited: HashMap<ProcessKey, watch::Sender<Option<Outcome>>>,
+}
+
+/// What a wait comes to.
+type Outcome = Result<Exit, Refused>;
 
 /// How a start may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,23 +51,34 @@ pub(crate) enum StartTurn {
 
 impl Ledger {
     pub(crate) fn new(book: Book) -> Self {
-        Self { book: Mutex::new(book), changed: watch::Sender::new(()) }
+        let pages = Pages { book, awaited: HashMap::new() };
+        Self { pages: Mutex::new(pages), memo: Memo::default(), changed: watch::Sender::new(()) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&Book) -> T) -> T {
+        f(&self.pages().book)
     }
 
     /// Changes the book and wakes whoever waits for it.
     fn change<T>(&self, f: impl FnOnce(&mut Book) -> T) -> T {
-        let answer = f(&mut self.lock());
+        let answer = {
+            let mut pages = self.pages();
+            let answer = f(&mut pages.book);
+            pages.answer_waiters();
+            answer
+        };
+        self.memo.stir();
         self.changed.send_replace(());
         answer
     }
 
     /// A copy of the book, for the record on disk.
     pub(crate) fn snapshot(&self) -> Book {
-        self.lock().clone()
+        self.read(Book::clone)
     }
 
     /// The shim has made the task; its init has this pid.
@@ -61,17 +88,17 @@ impl Ledger {
 
     /// The init's pid; 0 before it is known.
     pub(crate) fn pid(&self) -> u32 {
-        self.lock().init.pid
+        self.read(|book| book.init.pid)
     }
 
     /// What is known of a process.
     pub(crate) fn process(&self, process: &ProcessKey) -> Option<Process> {
-        self.lock().process(process).cloned()
+        self.read(|book| book.process(process).cloned())
     }
 
     /// The execs that have not been deleted.
     pub(crate) fn execs(&self) -> Vec<ExecId> {
-        self.lock().execs.keys().cloned().collect()
+        self.read(|book| book.execs.keys().cloned().collect())
     }
 
     /// Takes an exec id before the shim is asked.
@@ -109,6 +136,11 @@ impl Ledger {
         self.change(|book| book.set_phase(process, Phase::Made, None));
     }
 
+    /// The shim has refused to start it, and counts it as ended.
+    pub(crate) fn start_failed(&self, process: &ProcessKey) {
+        self.change(|book| book.set_phase(process, Phase::Failed, None));
+    }
+
     /// Nobody knows whether the shim has started it.
     pub(crate) fn start_unsure(&self, process: &ProcessKey) {
         self.change(|book| book.set_phase(process, Phase::Unsure, None));
@@ -119,9 +151,22 @@ impl Ledger {
         self.change(|book| book.record_exit(process, exit))
     }
 
+    /// What the container's memory group said when the process ended; the first look counts.
+    pub(crate) fn note_oom_kills(&self, process: &ProcessKey, kills: u64) {
+        self.change(|book| book.note_oom_kills(process, kills));
+    }
+
+    /// The exit of a process, if it is known, and what was seen at it.
+    pub(crate) fn exit_record(&self, process: &ProcessKey) -> Option<ExitRecord> {
+        self.read(|book| {
+            let found = book.process(process)?;
+            Some(ExitRecord { exit: found.exit?, oom_kills: found.oom_kills })
+        })
+    }
+
     /// The exit of a process, if it is known.
     pub(crate) fn exit(&self, process: &ProcessKey) -> Option<Exit> {
-        self.lock().process(process).and_then(|p| p.exit)
+        self.read(|book| book.process(process)?.exit)
     }
 
     /// Takes in an exit that the shim reports, so that it can be made durable before it is announced.
@@ -142,10 +187,16 @@ impl Ledger {
         let mut changed = self.changed.subscribe();
         loop {
             let is_told = |p: &Process| p.told == Told::Exited;
-            if self.lock().process(process).is_none_or(is_told) || changed.changed().await.is_err() {
+            if self.read(|book| book.process(process).is_none_or(is_told)) || changed.changed().await.is_err()
+            {
                 return;
             }
         }
+    }
+
+    /// What to publish so that a process is known to have come this far, where its shim does not say so itself.
+    pub(crate) fn announce(&self, process: &ProcessKey, step: Told) -> Vec<Notice> {
+        self.change(|book| book.supply_up_to(process, step))
     }
 
     /// The notices owed for a process whose exit is recorded and not yet public.
@@ -155,7 +206,7 @@ impl Ledger {
 
     /// Started processes without a known exit, execs first.
     pub(crate) fn running(&self) -> Vec<(ProcessKey, u32)> {
-        self.lock().running()
+        self.read(Book::running)
     }
 
     /// Closes the book: what is still owed, in order. Nothing is published after this.
@@ -168,20 +219,44 @@ impl Ledger {
     /// # Cancel safety
     /// Yes: nothing is consumed.
     pub(crate) async fn exited(&self, process: &ProcessKey) -> Result<Exit, Refused> {
-        let mut changed = self.changed.subscribe();
-        loop {
-            {
-                let book = self.lock();
-                match book.process(process) {
-                    Some(Process { exit: Some(exit), .. }) => return Ok(*exit),
-                    Some(_) if book.finished => return Err(Refused::NeverStarted),
-                    None => return Err(Refused::NoSuchExec),
-                    Some(_) => {}
-                }
+        let mut outcome = {
+            let mut pages = self.pages();
+            if let Some(outcome) = pages.outcome(process) {
+                return outcome;
             }
-            if changed.changed().await.is_err() {
-                return Err(Refused::Detaching);
-            }
+            pages.awaited.entry(process.clone()).or_default().subscribe()
+        };
+        match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Err(Refused::Detaching)),
+            Err(_) => Err(Refused::Detaching),
         }
     }
 }
+
+impl Pages {
+    /// What a wait for the process comes to; `None` as long as that is open.
+    fn outcome(&self, process: &ProcessKey) -> Option<Outcome> {
+        match self.book.process(process) {
+            Some(Process { exit: Some(exit), .. }) => Some(Ok(*exit)),
+            Some(p) if self.book.finished || p.phase == Phase::Failed => Some(Err(Refused::NeverStarted)),
+            None => Some(Err(Refused::NoSuchExec)),
+            Some(_) => None,
+        }
+    }
+
+    /// Tells those who wait for what is decided now. After every change, so nobody's answer can be deleted first.
+    fn answer_waiters(&mut self) {
+        let mut awaited = std::mem::take(&mut self.awaited);
+        awaited.retain(|process, waiters| match self.outcome(process) {
+            None => waiters.receiver_count() > 0,
+            Some(outcome) => {
+                waiters.send_replace(Some(outcome));
+                false
+            }
+        });
+        self.awaited = awaited;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@
 //! ```
 
 mod adopt;
+mod bypass;
 mod checkpoint;
 mod config;
 mod convert;
@@ -34,16 +35,27 @@ mod create;
 mod deadlines;
 mod diagnosis;
 mod dialing;
+mod early;
+mod empty_cgroup;
 mod ending;
 mod env;
 mod error;
 mod events_endpoint;
+mod events_since;
+mod exits;
+mod features;
+mod group;
+mod health;
 mod hint;
 mod identify;
+mod journaling;
+mod launching;
 mod ledger;
+mod limit;
 mod lock;
 mod machine;
 mod manager;
+mod memo;
 mod monitor;
 pub mod oci;
 mod phases;
@@ -54,15 +66,24 @@ mod reconcile;
 mod record;
 mod registry;
 mod resources;
+mod role;
 mod runc;
+mod sandbox;
 mod scope;
 mod shim;
 mod signals;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod stats;
 mod stdio;
 mod supervisor;
+mod survey;
+mod sync;
 mod task;
+mod trace;
+mod whereabouts;
+mod witness;
 mod words;
 
 pub use adopt::{Adoption, Verdict};
@@ -72,22 +93,30 @@ pub use create::CreateTask;
 pub use deadlines::Deadlines;
 pub use diagnosis::Diagnosis;
 pub use error::{Cause, Error, Refused, Step};
+pub use events_since::EventsSince;
+pub use exits::ExitRecord;
+pub use health::{Health, HealthState};
 pub use lock::LockError;
 pub use manager::Manager;
 pub use phases::{Phase, Phases};
 pub use process::Process;
 pub use resources::Resources;
 pub use runc::RuncOptions;
+pub use sandbox::{CreateSandbox, Platform, Sandbox, SandboxStarted, SandboxStatus};
 pub use shimkeeper_core::{
-    Any, ExecId, Exit, HasKind, IdError, Incarnation, Kind, Mount, Namespace, ProcessKey, Provenance, TaskId,
-    TaskKey,
+    Any, ExecId, Exit, HasKind, IdError, Incarnation, Kind, Mount, Namespace, ProcessKey, Provenance,
+    SandboxId, SandboxKey, TaskId, TaskKey,
 };
 pub use shimkeeper_events as events;
 pub use shimkeeper_shim::RuntimeInfo;
 pub use state::{ProcessState, Status};
 pub use stats::Stats;
 pub use stdio::{OutputPipe, ProcessIo, StdinPipe, Stdio, StdioPaths};
+pub use survey::{Survey, Unknown};
 pub use task::{ExecTask, Task, TaskPid};
+pub use trace::{TraceContext, traced};
+
+use shimkeeper_shim::failpoint;
 
 /// Keeps the example in the README true: it is compiled with the documentation's.
 #[cfg(doctest)]

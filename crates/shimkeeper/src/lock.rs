@@ -7,11 +7,19 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use shimkeeper_core::{HasKind, Kind};
+use shimkeeper_shim::{ProcessIdentity, StateDirs};
 
 const NAME: &str = "shimkeeper.lock";
+
+/// More than it takes from a child's first moment to its own program.
+const SPAWNING: Duration = Duration::from_secs(2);
+
+/// containerd's database, below its root directory.
+const DATABASE: &str = "io.containerd.metadata.v1.bolt/meta.db";
 
 /// Why a directory could not be locked.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +61,25 @@ impl HasKind for LockError {
     }
 }
 
+/// The locks of one manager.
+#[derive(Debug)]
+pub(crate) struct Locks {
+    _state: DirLock,
+    _root: DirLock,
+    _containerd: ContainerdLock,
+}
+
+impl Locks {
+    /// Locks both directories.
+    pub(crate) fn acquire(dirs: &StateDirs) -> Result<Self, LockError> {
+        Ok(Self {
+            _state: DirLock::acquire(dirs.state())?,
+            _root: DirLock::acquire(dirs.root())?,
+            _containerd: ContainerdLock::acquire(dirs.root())?,
+        })
+    }
+}
+
 /// A locked directory; free again when dropped.
 #[derive(Debug)]
 pub(crate) struct DirLock {
@@ -68,8 +95,23 @@ impl Drop for DirLock {
 }
 
 impl DirLock {
-    /// Locks `dir`.
+    /// Locks `dir`. One whose holder is dead is waited for, shortly: it was killed while it spawned a child, which has
+    /// the lock until it executes its program.
     pub(crate) fn acquire(dir: &Path) -> Result<Self, LockError> {
+        let ends = Instant::now() + SPAWNING;
+        loop {
+            match Self::try_acquire(dir) {
+                Err(LockError::Held { holder: Some(holder), .. })
+                    if is_dead(holder) && Instant::now() < ends =>
+                {
+                    std::thread::park_timeout(Duration::from_millis(2));
+                }
+                tried => return tried,
+            }
+        }
+    }
+
+    fn try_acquire(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(NAME);
         let fail = |verb, source: std::io::Error| LockError::Io { verb, path: path.clone(), source };
         loop {
@@ -95,6 +137,50 @@ impl DirLock {
             return Ok(Self { file });
         }
     }
+}
+
+/// containerd's lock on a root directory that is its own, too: it keeps its database locked while it runs.
+#[derive(Debug)]
+struct ContainerdLock {
+    _lock: Option<DirLock>,
+}
+
+impl ContainerdLock {
+    /// Takes the lock if containerd was ever here: it then waits with its start until we have left, instead of ending
+    /// the tasks that it cannot reach. Shared, because we do not write to the database.
+    fn acquire(root: &Path) -> Result<Self, LockError> {
+        let path = root.join(DATABASE);
+        let fail = |verb, source: std::io::Error| LockError::Io { verb, path: path.clone(), source };
+        let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let file = match File::options().read(true).custom_flags(no_follow).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self { _lock: None }),
+            Err(error) => return Err(fail("open", error)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Self { _lock: Some(DirLock { file }) }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(LockError::Held { dir: root.to_owned(), holder: holder_of(&file) })
+            }
+            Err(errno) => Err(fail("lock", errno.into())),
+        }
+    }
+}
+
+/// Who has a file locked, as the kernel tells.
+fn holder_of(file: &File) -> Option<u32> {
+    let inode = file.metadata().ok()?.ino().to_string();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    // "1: FLOCK  ADVISORY  WRITE 4711 fd:00:131 0 EOF"
+    locks.lines().find_map(|line| {
+        let words: Vec<_> = line.split_ascii_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, on, ..] = words.as_slice() else { return None };
+        (on.rsplit(':').next()? == inode).then(|| pid.parse().ok())?
+    })
+}
+
+fn is_dead(pid: u32) -> bool {
+    matches!(ProcessIdentity::of(pid), Ok(None))
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
@@ -151,6 +237,25 @@ mod tests {
     }
 
     #[test]
+    fn a_containerd_that_runs_is_named_and_one_that_starts_has_to_wait() {
+        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        ContainerdLock::acquire(dir.path()).unwrap();
+        let database = dir.path().join(DATABASE);
+        std::fs::create_dir(database.parent().unwrap()).unwrap();
+        let containerd = File::create(&database).unwrap();
+        let exclusive = || flock(&containerd, FlockOperation::NonBlockingLockExclusive);
+        exclusive().unwrap();
+        let refused = ContainerdLock::acquire(dir.path()).unwrap_err();
+        assert_eq!(refused.kind(), Kind::FailedPrecondition);
+        assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
+        flock(&containerd, FlockOperation::Unlock).unwrap();
+        let ours = ContainerdLock::acquire(dir.path()).unwrap();
+        assert_eq!(exclusive().unwrap_err(), rustix::io::Errno::WOULDBLOCK);
+        drop(ours);
+        exclusive().unwrap();
+    }
+
+    #[test]
     fn a_link_in_place_of_the_lock_is_not_followed() {
         let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
         let victim = dir.path().join("victim");
@@ -158,5 +263,21 @@ mod tests {
         std::os::unix::fs::symlink(&victim, dir.path().join(NAME)).unwrap();
         assert!(matches!(DirLock::acquire(dir.path()), Err(LockError::Io { verb: "open", .. })));
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn the_lock_of_the_dead_is_waited_for() {
+        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        let lock = DirLock::acquire(dir.path()).unwrap();
+        std::fs::write(dir.path().join(NAME), dead.id().to_string()).unwrap();
+        // What the child of a killed manager does once it runs its own program.
+        let child = std::thread::spawn(move || {
+            std::thread::park_timeout(Duration::from_millis(50));
+            drop(lock);
+        });
+        DirLock::acquire(dir.path()).unwrap();
+        child.join().unwrap();
     }
 }

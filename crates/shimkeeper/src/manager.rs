@@ -4,24 +4,34 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use shimkeeper_core::{Any, TaskKey};
-use shimkeeper_events::{Exchange, Filters, Limits, SubscribeError, Subscription};
+use shimkeeper_core::{Any, SandboxKey, TaskKey};
+use shimkeeper_events::{Envelope, Exchange, Filters, Limits, SubscribeError, Subscription};
 use shimkeeper_shim::{BootId, DialectMemory, Runtime, RuntimeInfo, SearchPath, StateDirs, resolve};
 use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::adopt::{self, Adoption};
 use crate::config::Config;
 use crate::create::{self, CreateTask};
 use crate::env::Env;
-use crate::error::{Error, Refused, Step};
+use crate::error::{Cause, Error, Refused, Step};
 use crate::events_endpoint;
-use crate::lock::DirLock;
+use crate::events_since::EventsSince;
+use crate::features::{self, Infos};
+use crate::group::Groups;
+use crate::journaling::Journaling;
+use crate::lock::Locks;
 use crate::machine::{End, State};
 use crate::registry::{Entry, Registry};
+use crate::role::Role;
+use crate::sandbox::{self, CreateSandbox, Sandbox};
 use crate::scope::Scope;
+use crate::shim::Shim;
+use crate::survey::Survey;
 use crate::task::Task;
+use crate::trace;
 
 /// Name of the socket for shims' events, below the state directory.
 const EVENTS_SOCKET: &str = "shimkeeper.sock.ttrpc";
@@ -41,7 +51,7 @@ struct Inner {
     /// Tells everything to leave when the last handle goes.
     _leave: DropGuard,
     /// Kept until then: another manager may have the directories once nobody here writes to them.
-    _locks: [DirLock; 2],
+    _locks: Locks,
 }
 
 impl Manager {
@@ -76,8 +86,12 @@ impl Manager {
             .await
             .map_err(|join| Error::io(Step::Open, "open", PathBuf::new(), std::io::Error::other(join)))??;
         let leave = env.scope.detach_token().clone().drop_guard();
-        let endpoint = events_endpoint::listen(&env.events_socket)?;
+        let endpoint = events_endpoint::listen(&env)?;
+        if let Some(journaling) = env.journaling.clone() {
+            env.scope.spawn_last(journaling.run(env.scope.clone()));
+        }
         env.scope.spawn(events_endpoint::serve(env.clone(), endpoint));
+        expect_listeners(&env);
         let adoption = adopt::begin(&env).await?;
         Ok(Self { inner: Arc::new(Inner { env, adoption, _leave: leave, _locks: locks }) })
     }
@@ -108,41 +122,100 @@ impl Manager {
     /// # Cancel safety
     /// Dropping it undoes, in the background, what was made.
     pub async fn create(&self, task: CreateTask) -> Result<Task, Error> {
-        let env = self.inner.env.clone();
+        let env = &self.inner.env;
         let key = task.key.clone();
-        let gave_up = tokio_util::sync::CancellationToken::new();
-        let guard = gave_up.clone().drop_guard();
-        let job = env.scope.spawn(create::create(env.clone(), task, gave_up));
-        let made = job.await.map_err(|join| {
-            Error::io(Step::Check, "run", PathBuf::new(), std::io::Error::other(join)).of(&key)
-        })??;
+        let (gave_up, guard) = withdrawal();
+        let job = env.scope.spawn(trace::inherited(create::create(env.clone(), task, gave_up)));
+        let made = job.await.map_err(|join| lost(join, &key))??;
         guard.disarm();
         // Without a pause in between, so that the task is either the caller's or undone.
-        Ok(Task { shim: made.take() })
+        Ok(Task::new(made.take()))
     }
 
-    /// A task.
+    /// A task. Waits for nothing.
     ///
     /// # Errors
-    /// `NotFound`; `Unavailable` while it is being created or adopted.
+    /// `NotFound`; `Unavailable` while it is being created or adopted, and while its bundle cannot be looked at.
     pub fn get(&self, key: &TaskKey) -> Result<Task, Error> {
-        let refused = match self.inner.env.registry.get(key) {
+        self.look_up(Role::Task, key).map(Task::new)
+    }
+
+    fn look_up(&self, role: Role, key: &TaskKey) -> Result<Arc<Shim>, Error> {
+        let refused = match self.inner.env.registry_of(role).get(key) {
             Some(Entry::Shim(shim)) => {
                 let over = matches!(*shim.state.borrow(), State::Removing | State::Gone(End::Reaped));
                 if !over {
-                    return Ok(Task { shim });
+                    return Ok(shim);
                 }
-                Refused::NoSuchTask
+                role.absent()
             }
             Some(Entry::Creating) => Refused::BeingCreated,
-            Some(Entry::Adopting) => Refused::BeingAdopted,
-            None => Refused::NoSuchTask,
+            Some(Entry::Adopting(_)) => Refused::BeingAdopted,
+            Some(Entry::Stranded(reason)) => Refused::Unreachable { reason },
+            None => role.absent(),
         };
         Err(Error::new(Step::Find, refused).of(key))
     }
 
+    /// A task, as [`Manager::get`] has it; one that is just being adopted is waited for, as long as it takes to come to
+    /// a verdict. Whoever has less time drops this, and `get` says how it is.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable` while it is being created, and while its bundle cannot be looked at.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn find(&self, key: &TaskKey) -> Result<Task, Error> {
+        self.inner.env.registry.concluded(key).await;
+        self.get(key)
+    }
+
+    /// Publishes an event of somebody else than a shim: of a record, say, or one that a client hands in. What is about
+    /// a task goes through what is known of that task first, as a shim's own events do, and is dropped if it is
+    /// nothing new.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves open whether the event is published.
+    pub async fn publish(&self, event: Envelope) {
+        events_endpoint::take_in(&self.inner.env, Arc::new(event), None).await;
+    }
+
+    /// Makes a sandbox: its bundle, its shim, the sandbox in it. It takes tasks once it is started.
+    ///
+    /// # Errors
+    /// The error names the step that failed. Nothing is left behind then, and the id is free. `NotImplemented` if the
+    /// shim does not serve the sandbox service.
+    ///
+    /// # Cancel safety
+    /// Dropping it undoes, in the background, what was made.
+    pub async fn create_sandbox(&self, sandbox: CreateSandbox) -> Result<Sandbox, Error> {
+        let env = &self.inner.env;
+        let key = sandbox.key.to_bundle_key();
+        let (gave_up, guard) = withdrawal();
+        let job = env.scope.spawn(trace::inherited(sandbox::create(env.clone(), sandbox, gave_up)));
+        let made = job.await.map_err(|join| lost(join, &key))??;
+        guard.disarm();
+        Ok(Sandbox::new(made.take()))
+    }
+
+    /// A sandbox.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable` while it is being created or adopted.
+    pub fn sandbox(&self, key: &SandboxKey) -> Result<Sandbox, Error> {
+        self.look_up(Role::Sandbox, &key.to_bundle_key()).map(Sandbox::new)
+    }
+
+    /// Every sandbox, in the order of their keys.
+    pub fn sandboxes(&self) -> Vec<Sandbox> {
+        let mut shims = self.inner.env.sandboxes.shims();
+        shims.retain(|shim| !matches!(*shim.state.borrow(), State::Removing | State::Gone(_)));
+        shims.sort_by(|a, b| a.key.cmp(&b.key));
+        shims.into_iter().map(Sandbox::new).collect()
+    }
+
     /// What a shim binary says of itself (`-info`): its name and version, and the features of its runtime. Nothing is
-    /// launched.
+    /// launched. An answer, or its failure, counts for a minute, unless the binary is replaced.
     ///
     /// # Errors
     /// Shims of containerd 1.6 and before cannot say; the error is `NotImplemented` then.
@@ -153,8 +226,7 @@ impl Manager {
         let env = &self.inner.env;
         let runtime: Runtime = runtime.parse().map_err(|e| Error::new(Step::Check, e))?;
         let binary = resolve(&runtime, &env.search).map_err(|e| Error::new(Step::Resolve, e))?;
-        let answer = binary.info(options, env.config.deadlines.info).await;
-        answer.map_err(|e| Error::new(Step::Launch, e).at_shim(binary.path()))
+        features::info(env, &binary, options).await
     }
 
     /// Waits until nothing has this id: a task that is being deleted, or a creation that is being undone, is over and
@@ -166,20 +238,47 @@ impl Manager {
         self.inner.env.registry.freed(key).await;
     }
 
-    /// Every task, in the order of their keys.
+    /// Every task, in the order of their keys. Waits for nothing, so it leaves out what is still being adopted: see
+    /// [`Manager::survey`].
     pub fn list(&self) -> Vec<Task> {
-        let mut shims = self.inner.env.registry.shims();
-        shims.retain(|shim| !matches!(*shim.state.borrow(), State::Removing | State::Gone(_)));
-        shims.sort_by(|a, b| a.key.cmp(&b.key));
-        shims.into_iter().map(|shim| Task { shim }).collect()
+        Survey::of(&self.inner.env.registry).tasks
     }
 
-    /// The events of every task from now on, in the order they were published.
+    /// Every task and every bundle that is not known to be one, after waiting for at most `patience` for adoption:
+    /// nothing that was found is out of sight at any moment.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn survey(&self, patience: Duration) -> Survey {
+        let _ = tokio::time::timeout(patience, self.adopted()).await;
+        Survey::of(&self.inner.env.registry)
+    }
+
+    /// The events of every task from now on, in the order they were published. Shortly after the start, before them come
+    /// those of tasks that were found then ([`Config::expect_listeners`]).
     ///
     /// # Errors
     /// `ResourceExhausted` if there are too many subscribers.
     pub fn events(&self, filters: Filters) -> Result<Subscription, SubscribeError> {
         self.inner.env.exchange.subscribe(filters, Limits::default())
+    }
+
+    /// Task events with numbers, as the journal keeps them: those after the number `since` (0: all that are kept, `None`:
+    /// from now on), then those that come, without a gap that is not told and without one twice. An event is seen here
+    /// once it is on disk, a moment later than by [`Manager::events`].
+    ///
+    /// # Errors
+    /// `OutOfRange` if the number was never given, which means that it is another journal's; `Unavailable` if no events
+    /// are kept.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn events_since(&self, filters: Filters, since: Option<u64>) -> Result<EventsSince, Error> {
+        let Some(journaling) = &self.inner.env.journaling else {
+            let reason = "the manager was opened without a journal".to_owned();
+            return Err(Error::new(Step::Events, Refused::NoJournal { reason }));
+        };
+        EventsSince::begin(journaling, filters, since).await
     }
 
     /// Leaves: every task and shim lives on, and another manager can open the directories once this returns and
@@ -223,14 +322,32 @@ impl fmt::Debug for Manager {
     }
 }
 
-fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, [DirLock; 2]), Error> {
-    let open = |e| Error::new(Step::Open, crate::error::Cause::Dirs(e));
+/// Those who listened to the manager before us will be back in a moment.
+fn expect_listeners(env: &Arc<Env>) {
+    let (exchange, detach) = (env.exchange.clone(), env.scope.detach_token().clone());
+    let within = env.config.expect_listeners;
+    exchange.expect();
+    env.scope.spawn(async move {
+        detach.run_until_cancelled(tokio::time::sleep(within)).await;
+        exchange.expect_no_more();
+    });
+}
+
+/// A token that fires when whoever waits goes away, and what makes it do so.
+fn withdrawal() -> (CancellationToken, DropGuard) {
+    let gave_up = CancellationToken::new();
+    (gave_up.clone(), gave_up.drop_guard())
+}
+
+fn lost(join: tokio::task::JoinError, key: &TaskKey) -> Error {
+    Error::io(Step::Check, "run", PathBuf::new(), std::io::Error::other(join)).of(key)
+}
+
+fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Error> {
+    let open = |e| Error::new(Step::Open, Cause::Dirs(e));
     let dirs = StateDirs::new(&config.state, &config.root).map_err(open)?;
     dirs.prepare().map_err(open)?;
-    let locks = [
-        DirLock::acquire(dirs.state()).map_err(|e| Error::new(Step::Open, e))?,
-        DirLock::acquire(dirs.root()).map_err(|e| Error::new(Step::Open, e))?,
-    ];
+    let locks = Locks::acquire(&dirs).map_err(|e| Error::new(Step::Open, e))?;
     let boot_id = BootId::current().map_err(|e| Error::new(Step::Open, e))?;
     let search = match &config.search_path {
         Some(directories) => SearchPath::new(directories.clone()),
@@ -245,20 +362,37 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, [DirLock; 2]
         Some(address) => address.clone(),
         None => dirs.state().join("shimkeeper.sock").to_string_lossy().into_owned(),
     };
+    let runtime_deadlines = config.runtime_deadlines.iter().map(|(runtime, deadlines)| {
+        Ok((
+            runtime.parse().map_err(|e| Error::new(Step::Open, Cause::Resolve(e)))?,
+            Arc::new(deadlines.clone()),
+        ))
+    });
+    let runtime_deadlines = runtime_deadlines.collect::<Result<_, Error>>()?;
     let parallel = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let env = Env {
+        deadlines: Arc::new(config.deadlines.clone()),
+        runtime_deadlines,
         boot_id,
         search,
         dialects: DialectMemory::default(),
         address,
-        events_socket: dirs.state().join(EVENTS_SOCKET),
+        events_socket: match &config.events_socket {
+            Some((path, _)) => path.clone(),
+            None => dirs.state().join(EVENTS_SOCKET),
+        },
         publish_binary,
         registry: Registry::default(),
+        sandboxes: Registry::default(),
+        groups: Groups::default(),
+        infos: Infos::default(),
         exchange,
+        journaling: config.journal.map(|limits| Journaling::new(dirs.root(), limits)),
         scope: Scope::default(),
         // A launch is mostly start-up of a Go program: a few more than there are cores keep the cores busy.
         launches: Semaphore::new(parallel * 4),
         reaps: Semaphore::new(parallel * 2),
+        sandbox_dirs: dirs.sandboxes(),
         dirs,
         config,
     };

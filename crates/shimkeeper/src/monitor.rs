@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One wait per started process: the exit is learned from the shim's answer too, not from its events alone, which it
-//! may lose. Whoever waits for the process waits for the ledger.
+//! may lose, and from the kernel while the shim can tell nothing. Whoever waits for the process waits for the ledger.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use shimkeeper_core::{Exit, ProcessKey, Provenance};
 use shimkeeper_proto::containerd::task::v3::WaitRequest;
-use shimkeeper_shim::Call;
+use shimkeeper_shim::{Call, CallError, Connection};
 
-use crate::convert;
 use crate::machine::State;
-use crate::publish;
+use crate::role::Role;
 use crate::shim::Shim;
+use crate::{convert, exits, publish, sandbox, witness};
 
 /// How long the shim's own exit event may be behind its answer to Wait before ours takes its place.
 const EVENT_GRACE: Duration = Duration::from_secs(2);
@@ -25,47 +26,65 @@ pub(crate) fn watch_once(shim: &Arc<Shim>, process: &ProcessKey) {
     let process = process.clone();
     let (shim, detach) = (shim.clone(), shim.env.scope.detach_token().clone());
     shim.env.scope.clone().spawn(async move {
-        detach.run_until_cancelled(follow(&shim, &process)).await;
+        if detach.run_until_cancelled(follow(&shim, &process)).await.is_some() {
+            // Also by a manager that leaves, or the next one announces the exit again.
+            told(&shim).await;
+        }
     });
 }
 
 async fn follow(shim: &Shim, process: &ProcessKey) {
-    let exit = tokio::select! {
-        exit = shim.ledger.exited(process) => exit.ok(),
-        exit = ask(shim, process) => exit,
+    // Its id may be another exec's by the time of the answer; the pid tells.
+    let pid = shim.ledger.process(process).map_or(0, |p| p.pid);
+    let (exit, grace) = tokio::select! {
+        biased;
+        exit = shim.ledger.exited(process) => match exit {
+            Ok(_) => (None, EVENT_GRACE),
+            // There will be none.
+            Err(_) => return,
+        },
+        exit = ask(shim, process, pid) => (Some(exit), EVENT_GRACE),
+        // Nobody else is about to tell.
+        exit = witness::exit_of(shim, process) => (Some(exit), Duration::ZERO),
     };
-    let Some(exit) = exit else { return };
-    if shim.ledger.record_exit(process, exit) {
+    if let Some(exit) = exit
+        && exits::record(shim, process, exit)
+    {
         persist(shim).await;
     }
     // An event that is on its way comes first, so that the shim's own words are passed on.
-    let _ = tokio::time::timeout(EVENT_GRACE, shim.ledger.told_exit(process)).await;
+    if shim.role == Role::Task {
+        let _ = tokio::time::timeout(grace, shim.ledger.told_exit(process)).await;
+    }
     publish::decided(shim, None, |ledger| ledger.announce_exit(process));
-    // Once more, so that a restart does not announce it again.
-    persist(shim).await;
+    crate::failpoint::hit("C8-told");
 }
 
-/// Asks the shim until it answers. `None` once it is over without an answer; the supervisor then settles the exit.
-async fn ask(shim: &Shim, process: &ProcessKey) -> Option<Exit> {
+/// Makes durable what has been announced, so that a restart does not announce it again. Not before it is in the journal:
+/// a restart in between announces it once more, and never not at all.
+pub(crate) async fn told(shim: &Shim) {
+    if shim.env.journaled().await {
+        crate::failpoint::hit("C8-journaled");
+        persist(shim).await;
+    }
+}
+
+/// Asks the shim until it answers. For ever, if it is over without an answer: others settle the exit then.
+async fn ask(shim: &Shim, process: &ProcessKey, pid: u32) -> Exit {
     let mut state = shim.state.subscribe();
     loop {
         if let Some(connection) = shim.connection() {
-            let call = Call::unbounded();
-            let request = WaitRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
-            match connection.wait(&call, &request).await {
-                Ok(answer) => {
-                    let at = convert::moment(answer.exited_at.as_ref());
-                    let pid = shim.ledger.process(process).map_or(0, |p| p.pid);
-                    return Some(Exit {
-                        pid,
-                        status: answer.exit_status,
-                        at: at.unwrap_or_else(SystemTime::now),
-                        provenance: Provenance::Observed,
-                    });
-                }
+            let answer = match shim.role {
+                Role::Task => wait_for(shim, &connection, process, pid).await.map(Some),
+                Role::Sandbox => sandbox::wait_for(shim, &connection, &Call::unbounded()).await,
+            };
+            match answer {
+                Ok(Some(exit)) => return exit,
+                // It tells of none.
+                Ok(None) => return pending().await,
                 Err(error) if !error.is_closed() => {
                     tracing::debug!(task = %shim.key, %process, %error, "the shim does not wait");
-                    return None;
+                    return pending().await;
                 }
                 Err(_) => {}
             }
@@ -73,13 +92,30 @@ async fn ask(shim: &Shim, process: &ProcessKey) -> Option<Exit> {
         // Connected again, or over.
         loop {
             if state.changed().await.is_err() || matches!(*state.borrow_and_update(), State::Gone(_)) {
-                return None;
+                return pending().await;
             }
             if shim.connection().is_some() {
                 break;
             }
         }
     }
+}
+
+async fn wait_for(
+    shim: &Shim,
+    connection: &Connection,
+    process: &ProcessKey,
+    pid: u32,
+) -> Result<Exit, CallError> {
+    let request = WaitRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
+    let answer = connection.wait(&Call::unbounded(), &request).await?;
+    let at = convert::moment(answer.exited_at.as_ref());
+    Ok(Exit {
+        pid,
+        status: answer.exit_status,
+        at: at.unwrap_or_else(SystemTime::now),
+        provenance: Provenance::Observed,
+    })
 }
 
 /// Makes an exit durable before it is announced.

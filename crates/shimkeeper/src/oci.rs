@@ -20,6 +20,7 @@ mod rootfs;
 mod user;
 
 pub use capability::CapabilityError;
+pub(crate) use check::group;
 pub use check::{Checked, SpecError, check, check_process};
 pub use command::{CommandLookup, find_command};
 pub use container_spec::{BuildError, ContainerSpec, Network};

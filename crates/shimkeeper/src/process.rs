@@ -3,17 +3,20 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use shimkeeper_core::{ExecId, Exit, Kind, ProcessKey, Provenance};
 use shimkeeper_proto::containerd::task::v3 as wire;
 
 use crate::error::{Cause, Error, Refused, Step};
+use crate::exits::{self, ExitRecord};
 use crate::ledger::StartTurn;
+use crate::limit::{Limit, Until};
 use crate::shim::Shim;
 use crate::state::{ProcessState, Status};
 use crate::stdio::ProcessIo;
-use crate::{convert, diagnosis, identify, monitor, publish, signals};
+use crate::task::denial;
+use crate::{bypass, convert, diagnosis, identify, monitor, publish, signals};
 
 /// An exec: an extra process of a task. A clone is another handle on the same one.
 #[derive(Clone)]
@@ -21,12 +24,19 @@ pub struct Process {
     shim: Arc<Shim>,
     id: ExecId,
     key: ProcessKey,
+    limit: Limit,
 }
 
 impl Process {
     pub(crate) fn new(shim: Arc<Shim>, id: ExecId) -> Self {
         let key = ProcessKey::Exec(id.clone());
-        Self { shim, id, key }
+        Self { shim, id, key, limit: Limit::default() }
+    }
+
+    /// The same process, through a handle of which every call has to be over within `limit`: see
+    /// [`Task::within`](crate::Task::within).
+    pub fn within(&self, limit: Duration) -> Self {
+        Self { limit: Limit::of(limit), ..self.clone() }
     }
 
     /// Its id within the task.
@@ -39,12 +49,17 @@ impl Process {
         self.shim.ledger.process(&self.key).map(|p| p.pid).filter(|pid| *pid != 0)
     }
 
+    /// How it ended, if that is known.
+    pub fn exit(&self) -> Option<ExitRecord> {
+        self.shim.ledger.exit_record(&self.key)
+    }
+
     /// Starts it; answers the process id. A process is started once in its life.
     ///
     /// # Cancel safety
     /// Dropping it leaves open whether the process starts; starting again finds out.
     pub async fn start(&self) -> Result<u32, Error> {
-        start(&self.shim, &self.key).await
+        start(&self.shim, &self.key, self.limit).await
     }
 
     /// Asks the shim for its state.
@@ -52,7 +67,15 @@ impl Process {
     /// # Cancel safety
     /// Yes.
     pub async fn state(&self) -> Result<ProcessState, Error> {
-        state(&self.shim, &self.key).await
+        state(&self.shim, &self.key, self.limit).await
+    }
+
+    /// Its state, without asking where that is certain: see [`Task::known_state`](crate::Task::known_state).
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn known_state(&self) -> Result<ProcessState, Error> {
+        known_state(&self.shim, &self.key, self.limit).await
     }
 
     /// Waits until it ends, however long that takes. It may be waited for before it is started, and after it ended.
@@ -60,15 +83,16 @@ impl Process {
     /// # Cancel safety
     /// Yes.
     pub async fn wait(&self) -> Result<Exit, Error> {
-        wait(&self.shim, &self.key).await
+        wait(&self.shim, &self.key, self.limit).await
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal. SIGKILL reaches it past a shim that does not answer: see
+    /// [`Config::bypass_kill`](crate::Config::bypass_kill).
     ///
     /// # Cancel safety
     /// Dropping it leaves open whether the signal is sent.
     pub async fn kill(&self, signal: u32) -> Result<(), Error> {
-        kill(&self.shim, &self.key, signal, false).await
+        kill(&self.shim, &self.key, signal, false, self.limit).await
     }
 
     /// Removes it, once it has ended; answers how it ended. Its id can then be used again.
@@ -76,7 +100,7 @@ impl Process {
     /// # Cancel safety
     /// Dropping it leaves open whether it is removed; deleting again then answers `NotFound`.
     pub async fn delete(&self) -> Result<Exit, Error> {
-        delete_exec(&self.shim, &self.id).await
+        delete_exec(&self.shim, &self.id, self.limit).await
     }
 
     /// Sets the size of its terminal, in characters.
@@ -84,7 +108,7 @@ impl Process {
     /// # Cancel safety
     /// Yes.
     pub async fn resize(&self, width: u32, height: u32) -> Result<(), Error> {
-        resize(&self.shim, &self.key, width, height).await
+        resize(&self.shim, &self.key, width, height, self.limit).await
     }
 
     /// Ends its input, whoever holds the pipe. Done by the [`StdinPipe`](crate::StdinPipe) too when that is shut down
@@ -93,7 +117,7 @@ impl Process {
     /// # Cancel safety
     /// Yes.
     pub async fn close_stdin(&self) -> Result<(), Error> {
-        close_stdin(&self.shim, &self.key).await
+        close_stdin(&self.shim, &self.key, self.limit).await
     }
 
     /// Takes its pipes; `None` if it has none, if they were taken before, or once it is deleted.
@@ -115,23 +139,26 @@ fn refuse(shim: &Shim, process: &ProcessKey, step: Step, refused: Refused) -> Er
     Error::new(step, refused).of(&shim.key).of_process(process)
 }
 
-pub(crate) async fn start(shim: &Arc<Shim>, process: &ProcessKey) -> Result<u32, Error> {
+pub(crate) async fn start(shim: &Arc<Shim>, process: &ProcessKey, limit: Limit) -> Result<u32, Error> {
+    let until = limit.begin();
     let step = Step::Call("Start");
     let turn = shim.ledger.begin_start(process).map_err(|r| refuse(shim, process, step, r))?;
     // Until the shim has answered: dropping this future leaves the process in doubt, not blocked.
     let doubt = DoubtOnDrop { shim, process };
     if turn == StartTurn::AfterUnsure
-        && let Some(pid) = started_after_all(shim, process).await?
+        && let Some(pid) = started_after_all(shim, process, until).await?
     {
         doubt.resolved();
         return Ok(note_started(shim, process, pid));
     }
+    crate::failpoint::hit("E2");
     let request = wire::StartRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
-    let deadline = shim.env.config.deadlines.start;
+    let deadline = until.cap(shim.deadlines.start);
     match shim.call("Start", deadline, |c, call| async move { c.start(&call, &request).await }).await {
         Ok(answer) => {
             doubt.resolved();
             let pid = note_started(shim, process, answer.pid);
+            crate::failpoint::hit("E3");
             monitor::persist(shim).await;
             Ok(pid)
         }
@@ -141,15 +168,28 @@ pub(crate) async fn start(shim: &Arc<Shim>, process: &ProcessKey) -> Result<u32,
             } else {
                 doubt.resolved();
                 shim.ledger.start_refused(process);
+                note_failed(shim, process, until).await;
             }
             Err(diagnosis::explain(shim, process, error).await.of_process(process))
         }
     }
 }
 
+/// An exec that could not be started is over for its shim: nobody may wait for it for ever.
+async fn note_failed(shim: &Arc<Shim>, process: &ProcessKey, until: Until) {
+    let is_exec = matches!(process, ProcessKey::Exec(_));
+    if is_exec && state_until(shim, process, until).await.is_ok_and(|s| s.status == Status::Stopped) {
+        shim.ledger.start_failed(process);
+    }
+}
+
 /// The pid, if an earlier start that was never answered did happen.
-async fn started_after_all(shim: &Arc<Shim>, process: &ProcessKey) -> Result<Option<u32>, Error> {
-    let state = state(shim, process).await?;
+async fn started_after_all(
+    shim: &Arc<Shim>,
+    process: &ProcessKey,
+    until: Until,
+) -> Result<Option<u32>, Error> {
+    let state = state_until(shim, process, until).await?;
     Ok(match state.status {
         Status::Running | Status::Paused | Status::Pausing | Status::Stopped => Some(state.pid),
         Status::Created | Status::Unknown => None,
@@ -159,7 +199,7 @@ async fn started_after_all(shim: &Arc<Shim>, process: &ProcessKey) -> Result<Opt
 fn note_started(shim: &Arc<Shim>, process: &ProcessKey, pid: u32) -> u32 {
     shim.ledger.started(process, pid);
     if let ProcessKey::Exec(id) = process {
-        shim.hold_exec(id, identify::hold(pid));
+        shim.hold_exec(id, identify::hold_exec(shim, pid));
     }
     monitor::watch_once(shim, process);
     pid
@@ -182,26 +222,62 @@ impl Drop for DoubtOnDrop<'_> {
     }
 }
 
-pub(crate) async fn state(shim: &Shim, process: &ProcessKey) -> Result<ProcessState, Error> {
+pub(crate) async fn state(
+    shim: &Arc<Shim>,
+    process: &ProcessKey,
+    limit: Limit,
+) -> Result<ProcessState, Error> {
+    state_until(shim, process, limit.begin()).await
+}
+
+/// The state as the shim told it last, if nothing was heard since and the shim is well; else as it tells it now.
+pub(crate) async fn known_state(
+    shim: &Arc<Shim>,
+    process: &ProcessKey,
+    limit: Limit,
+) -> Result<ProcessState, Error> {
+    let memo = &shim.ledger.memo;
+    if shim.is_well()
+        && let Some(known) = memo.get(process)
+    {
+        return Ok(known);
+    }
+    let asking = memo.ask();
+    let state = state(shim, process, limit).await?;
+    memo.keep(asking, process, &state);
+    Ok(state)
+}
+
+async fn state_until(shim: &Arc<Shim>, process: &ProcessKey, until: Until) -> Result<ProcessState, Error> {
     let request = wire::StateRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
-    let deadline = shim.env.config.deadlines.state;
-    let answer = shim
-        .call("State", deadline, |c, call| async move { c.state(&call, &request).await })
-        .await
-        .map_err(|e| e.of_process(process))?;
+    let deadline = until.cap(shim.deadlines.state);
+    let answer = shim.call("State", deadline, |c, call| async move { c.state(&call, &request).await }).await;
+    if *process == ProcessKey::Init && answer.as_ref().is_err_and(|error| error.kind() == Kind::NotFound) {
+        denial::heard(shim);
+    }
+    let answer = answer.map_err(|e| e.of_process(process))?;
     Ok(ProcessState::new(answer, shim.ledger.exit(process)))
 }
 
-pub(crate) async fn wait(shim: &Shim, process: &ProcessKey) -> Result<Exit, Error> {
-    let exited = tokio::select! {
-        biased;
-        exited = shim.ledger.exited(process) => exited,
-        () = shim.env.scope.detach_token().cancelled() => Err(Refused::Detaching),
-    };
-    exited.map_err(|refused| refuse(shim, process, Step::Call("Wait"), refused))
+pub(crate) async fn wait(shim: &Shim, process: &ProcessKey, limit: Limit) -> Result<Exit, Error> {
+    let exited = limit.begin().wait_for(async {
+        tokio::select! {
+            biased;
+            exited = shim.ledger.exited(process) => exited,
+            () = shim.env.scope.detach_token().cancelled() => Err(Refused::Detaching),
+        }
+    });
+    exited.await.flatten().map_err(|refused| refuse(shim, process, Step::Call("Wait"), refused))
 }
 
-pub(crate) async fn kill(shim: &Shim, process: &ProcessKey, signal: u32, all: bool) -> Result<(), Error> {
+pub(crate) async fn kill(
+    shim: &Shim,
+    process: &ProcessKey,
+    signal: u32,
+    all: bool,
+    limit: Limit,
+) -> Result<(), Error> {
+    let until = limit.begin();
     let signal = signals::admit(signal).map_err(|r| refuse(shim, process, Step::Call("Kill"), r))?;
     let request = wire::KillRequest {
         id: shim.key.id.to_string(),
@@ -209,28 +285,43 @@ pub(crate) async fn kill(shim: &Shim, process: &ProcessKey, signal: u32, all: bo
         signal,
         all: all && *process == ProcessKey::Init,
     };
-    let deadline = shim.env.config.deadlines.kill;
-    shim.call("Kill", deadline, |c, call| async move { c.kill(&call, &request).await })
-        .await
-        .map(drop)
-        .map_err(|e| e.of_process(process))
+    let deadline = until.cap(shim.deadlines.kill);
+    let answer = shim.call("Kill", deadline, |c, call| async move { c.kill(&call, &request).await }).await;
+    match answer {
+        Err(error)
+            if signal == signals::KILL && shim.env.config.bypass_kill && bypass::is_silence(&error) =>
+        {
+            if !Box::pin(bypass::kill(shim, process, all)).await {
+                return Err(error.of_process(process));
+            }
+            tracing::warn!(task = %shim.key, %process, %error, "the shim does not kill: done past it");
+            Ok(())
+        }
+        answer => answer.map(drop).map_err(|e| e.of_process(process)),
+    }
 }
 
-pub(crate) async fn resize(shim: &Shim, process: &ProcessKey, width: u32, height: u32) -> Result<(), Error> {
+pub(crate) async fn resize(
+    shim: &Shim,
+    process: &ProcessKey,
+    width: u32,
+    height: u32,
+    limit: Limit,
+) -> Result<(), Error> {
     let request = wire::ResizePtyRequest {
         id: shim.key.id.to_string(),
         exec_id: process.exec_id().to_owned(),
         width,
         height,
     };
-    let deadline = shim.env.config.deadlines.query;
+    let deadline = limit.begin().cap(shim.deadlines.query);
     shim.call("ResizePty", deadline, |c, call| async move { c.resize_pty(&call, &request).await })
         .await
         .map(drop)
         .map_err(|e| e.of_process(process))
 }
 
-pub(crate) async fn close_stdin(shim: &Shim, process: &ProcessKey) -> Result<(), Error> {
+pub(crate) async fn close_stdin(shim: &Shim, process: &ProcessKey, limit: Limit) -> Result<(), Error> {
     // The shim closes its end; the process sees the end of its input only once ours is closed too.
     shim.close_input(process);
     let request = wire::CloseIoRequest {
@@ -238,29 +329,31 @@ pub(crate) async fn close_stdin(shim: &Shim, process: &ProcessKey) -> Result<(),
         exec_id: process.exec_id().to_owned(),
         stdin: true,
     };
-    let deadline = shim.env.config.deadlines.query;
+    let deadline = limit.begin().cap(shim.deadlines.query);
     shim.call("CloseIO", deadline, |c, call| async move { c.close_io(&call, &request).await })
         .await
         .map(drop)
         .map_err(|e| e.of_process(process))
 }
 
-pub(crate) async fn delete_exec(shim: &Arc<Shim>, id: &ExecId) -> Result<Exit, Error> {
+pub(crate) async fn delete_exec(shim: &Arc<Shim>, id: &ExecId, limit: Limit) -> Result<Exit, Error> {
     let process = ProcessKey::Exec(id.clone());
     let step = Step::Call("Delete");
     if shim.ledger.process(&process).is_none() {
         return Err(refuse(shim, &process, step, Refused::NoSuchExec));
     }
     shim.drain_output(&process);
+    // The shim is about to forget it, and whoever waited may have been told already.
+    monitor::persist(shim).await;
     let request = wire::DeleteRequest { id: shim.key.id.to_string(), exec_id: id.to_string() };
-    let deadline = shim.env.config.deadlines.delete;
+    let deadline = limit.begin().cap(shim.deadlines.delete);
     let answer = shim
         .call("Delete", deadline, |c, call| async move { c.delete(&call, &request).await })
         .await
         .map_err(|e| meant(e).of_process(&process))?;
     let was_started = shim.ledger.process(&process).is_some_and(|p| p.was_started());
     let reported = exit_of(&answer, was_started).unwrap_or_else(|| Exit::unknown(0, SystemTime::now()));
-    if shim.ledger.record_exit(&process, reported) {
+    if exits::record(shim, &process, reported) {
         monitor::persist(shim).await;
     }
     let exit = shim.ledger.exit(&process).unwrap_or(reported);

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use shimkeeper_core::ProcessKey;
+use shimkeeper_core::{ProcessKey, SandboxKey};
 use shimkeeper_events::Envelope;
 
 use crate::ledger::{Ledger, Notice};
+use crate::role::Role;
 use crate::shim::Shim;
 
 /// Has the ledger decide what is to be published, and publishes it; `reported` is the shim's own event, where there is
@@ -23,6 +24,12 @@ pub(crate) fn decided(
     let notices = decide(&shim.ledger);
     let has_any = !notices.is_empty();
     for notice in notices {
+        if shim.role == Role::Sandbox {
+            if let Some(envelope) = of_sandbox(&SandboxKey::of_bundle_key(&shim.key), &notice) {
+                shim.env.publish(&Arc::new(envelope), shim.is_found);
+            }
+            continue;
+        }
         let envelope = match (notice, reported) {
             (Notice::AsReported, Some(reported)) => reported.clone(),
             (Notice::AsReported, None) => continue,
@@ -34,9 +41,19 @@ pub(crate) fn decided(
             (Notice::Exit(process, exit), _) => Arc::new(Envelope::task_exit(&shim.key, &process, &exit)),
             (Notice::Delete(exit), _) => Arc::new(Envelope::task_delete(&shim.key, &ProcessKey::Init, &exit)),
         };
-        shim.env.exchange.publish(&envelope);
+        shim.env.publish(&envelope, shim.is_found);
     }
     has_any
+}
+
+/// The event of a sandbox, which ends without being deleted in public.
+fn of_sandbox(key: &SandboxKey, notice: &Notice) -> Option<Envelope> {
+    match notice {
+        Notice::Create { .. } => Some(Envelope::sandbox_create(key)),
+        Notice::Start(..) => Some(Envelope::sandbox_start(key)),
+        Notice::Exit(_, exit) => Some(Envelope::sandbox_exit(key, exit)),
+        Notice::AsReported | Notice::ExecAdded(_) | Notice::Delete(_) => None,
+    }
 }
 
 /// Publishes what is still owed when a task is over.

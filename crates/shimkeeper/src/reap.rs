@@ -4,34 +4,43 @@
 
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use shimkeeper_core::{Exit, ProcessKey, Provenance};
-use shimkeeper_shim::{Address, BootstrapParams, Bundle, Pidfd, ProcessExit, ProcessIdentity, ReapAnswer};
+use shimkeeper_core::{Exit, Incarnation, ProcessKey, Provenance};
+use shimkeeper_shim::{
+    Address, BootstrapParams, Bundle, Cgroup, Pidfd, ProcessExit, ReapAnswer, TaskApi, find_by_mark,
+    listening_socket,
+};
 
-use crate::identify;
+use crate::empty_cgroup;
+use crate::env::Env;
+use crate::exits::{self, KILLED};
 use crate::machine::Input;
-use crate::scope::Scope;
 use crate::shim::Shim;
+use crate::{bypass, identify};
 
 /// Waits before each try of the `delete` action.
 const TRIES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];
 
-/// SIGKILL, as shims put it into an exit status.
-const KILLED: u32 = 128 + 9;
-
 /// Runs the `delete` action where something may be left, proves that nothing runs, and records every exit.
 pub(crate) async fn reap(shim: &Shim) -> Input {
     let init_was_alive = shim.init_identity().is_some_and(|init| !identify::is_gone(&init));
+    for (process, _) in shim.ledger.running() {
+        // Before the container's groups go.
+        exits::note_memory(shim, &process);
+    }
     let parting = shim.parting();
-    let is_clean = parting.task_deleted && parting.left_by_itself && !shim.env.config.always_reap;
+    let is_clean = parting.task_deleted
+        && parting.shim_agrees
+        && !shim.env.config.always_reap
+        && group_with_life(shim).is_none();
     let answer = if is_clean {
         None
     } else {
         match run_delete(shim).await {
             Ok(answer) => Some(answer),
             // Where no container was made, shims fail to delete one (1.7 does), and there is nothing to delete.
-            Err(_) if !has_container(shim) => None,
+            Err(_) if !has_container(shim) || parting.rebooted => None,
             Err(reason) => {
                 shim.set_trouble(format!("the shim is dead and its delete action failed: {reason}"));
                 return Input::Failed;
@@ -42,21 +51,35 @@ pub(crate) async fn reap(shim: &Shim) -> Input {
         shim.set_trouble("the container's init does not end, not even by SIGKILL");
         return Input::Failed;
     }
+    if let Err(reason) = clear_group(shim).await {
+        shim.set_trouble(reason);
+        return Input::Failed;
+    }
+    if !has_container(shim) {
+        // Where the runtime came to make a container, it has removed them.
+        empty_cgroup::remove(&shim.env.scope, &shim.bundle, shim.deadlines.signal).await;
+    }
     record_exits(shim, init_was_alive, answer.as_ref());
     if let Err(error) = shim.persist().await {
         // The events go out all the same: late is better than never, and a full disk must not stop a deletion.
         tracing::warn!(task = %shim.key, %error, "exits could not be recorded");
     }
+    crate::failpoint::hit("D4-reaped");
     Input::Reaped
 }
 
 async fn run_delete(shim: &Shim) -> Result<ReapAnswer, String> {
+    #[cfg(test)]
+    if crate::simulation::is_on() {
+        return Ok(ReapAnswer { pid: None, status: KILLED, at: None });
+    }
     let context = shim.env.launch_context(&shim.key, shim.incarnation);
     let mut last = String::new();
     for wait in TRIES {
         tokio::time::sleep(wait).await;
         let _turn = shim.env.reaps.acquire().await;
-        match shim.binary.delete(&context, &shim.bundle, shim.env.config.deadlines.reap).await {
+        crate::failpoint::hit("D4");
+        match shim.binary.delete(&context, &shim.bundle, shim.deadlines.reap).await {
             Ok(answer) => return Ok(answer),
             Err(error) => {
                 tracing::warn!(task = %shim.key, %error, "the shim's delete action failed");
@@ -74,23 +97,41 @@ fn has_container(shim: &Shim) -> bool {
 
 /// Whether init is dead, if need be by our own hand.
 async fn init_is_dead(shim: &Shim) -> bool {
-    let patience = shim.env.config.deadlines.signal;
+    let patience = shim.deadlines.signal;
     let Some(identity) = shim.init_identity() else { return true };
-    if identify::is_gone(&identity) || is_shared(shim, &identity) {
+    if identify::is_gone(&identity) || identify::is_shared(shim, &identity) {
         return true;
     }
     tracing::warn!(task = %shim.key, init = identity.pid, "init outlived its shim's delete action: killing it");
     identify::kill(&identity, patience).await
 }
 
-/// Whether other tasks name the same process as theirs: the sandbox or the virtual machine that they run in.
-fn is_shared(shim: &Shim, init: &ProcessIdentity) -> bool {
-    let others = shim.env.registry.shims();
-    others.iter().any(|other| {
-        other.incarnation != shim.incarnation
-            && !other.is_ending()
-            && other.init_identity().as_ref() == Some(init)
-    })
+/// The container's own control group, if anything in it is alive.
+fn group_with_life(shim: &Shim) -> Option<Cgroup> {
+    let is_empty = |cgroup: &Cgroup| cgroup.processes().is_ok_and(|processes| processes.is_empty());
+    // Empty, mostly; so that is asked first.
+    shim.cgroup().filter(|cgroup| !is_empty(cgroup))?;
+    identify::own_group(shim)
+}
+
+/// Sees to it that nothing is alive in the container's control group, if need be by our own hand.
+async fn clear_group(shim: &Shim) -> Result<(), String> {
+    let Some(cgroup) = group_with_life(shim) else { return Ok(()) };
+    let name = cgroup.path().display().to_string();
+    tracing::warn!(task = %shim.key, cgroup = name, "processes outlived the container's end: killing them");
+    let ends = Instant::now() + shim.deadlines.signal;
+    loop {
+        match bypass::kill_group(shim, &cgroup).await {
+            Ok(0) => return Ok(()),
+            Ok(_) if Instant::now() < ends => {}
+            Ok(left) => {
+                return Err(format!("{left} processes in the container's control group {name} do not end"));
+            }
+            Err(error) => {
+                return Err(format!("the processes in the control group {name} cannot be told: {error}"));
+            }
+        }
+    }
 }
 
 /// Gives every process that started and has no exit one, from the best source there is.
@@ -102,17 +143,16 @@ fn record_exits(shim: &Shim, init_was_alive: bool, answer: Option<&ReapAnswer>) 
         owed.push((ProcessKey::Init, shim.ledger.pid()));
     }
     for (process, pid) in owed {
-        let from_kernel = match &process {
-            ProcessKey::Init => shim.with_init(status_from_kernel).flatten(),
-            ProcessKey::Exec(id) => shim.with_exec(id, status_from_kernel).flatten(),
-        };
+        let from_kernel = shim.held(&process).and_then(|held| status_from_kernel(&held));
         let exit = match from_kernel {
             Some(status) => Exit { pid, status, at, provenance: Provenance::Recovered },
-            // It lived until the runtime was told to kill it.
-            None if init_was_alive => Exit { pid, status: KILLED, at, provenance: Provenance::Inferred },
+            // It lived until the runtime was told to kill it, or we killed it.
+            None if init_was_alive || shim.was_killed(&process) => {
+                Exit { pid, status: KILLED, at, provenance: Provenance::Inferred }
+            }
             None => Exit::unknown(pid, at),
         };
-        shim.ledger.record_exit(&process, exit);
+        exits::record(shim, &process, exit);
     }
 }
 
@@ -124,7 +164,9 @@ pub(crate) fn status_from_kernel(pidfd: &Pidfd) -> Option<u32> {
 /// Takes the bundle from the disk.
 pub(crate) async fn remove_bundle(shim: &Shim) -> Input {
     shim.close_all_plumbing();
-    match remove(&shim.env.scope, &shim.bundle, Vec::new()).await {
+    // With the bundle goes the record of what is owed: not before it is in the journal.
+    shim.env.journaled().await;
+    match remove(&shim.env, &shim.bundle, Vec::new(), !shim.is_given_up()).await {
         Ok(()) => Input::Removed,
         Err(reason) => {
             tracing::warn!(task = %shim.key, %reason, "the bundle cannot be removed yet");
@@ -134,14 +176,45 @@ pub(crate) async fn remove_bundle(shim: &Shim) -> Input {
     }
 }
 
-/// Removes a bundle, and the socket file that a killed shim left: the one the bundle names, and
-/// `sockets`.
-pub(crate) async fn remove(scope: &Scope, bundle: &Bundle, sockets: Vec<PathBuf>) -> Result<(), String> {
-    let bundle = bundle.clone();
-    let removed = scope.spawn_blocking(move || {
-        let written = BootstrapParams::read(&bundle).ok().map(|params| params.address);
-        let written = written.as_ref().and_then(Address::path).map(Path::to_owned);
-        for socket in written.into_iter().chain(sockets) {
+/// Ends what was launched for a bundle in which no task was made; answers the sockets it listened on. They are written
+/// down first: only the process knows them, and who kills it may be killed right after. `None` if it does not end.
+pub(crate) async fn end_launch(
+    bundle: &Bundle,
+    mark: Incarnation,
+    patience: Duration,
+) -> Option<Vec<PathBuf>> {
+    let noted = bundle.clone();
+    let note = move || {
+        let listening = find_by_mark(mark).iter().find_map(|process| listening_socket(process.pid));
+        let params =
+            listening.map(|path| BootstrapParams { api: TaskApi::TtrpcV3, address: Address::Unix(path) });
+        if let Some(params) = params.filter(|_| BootstrapParams::read(&noted).is_err())
+            && let Err(error) = params.write(&noted)
+        {
+            tracing::warn!(task = %noted.key(), %error, "where a leaked shim listens could not be written down");
+        }
+    };
+    let _ = tokio::task::spawn_blocking(note).await;
+    identify::kill_marked(mark, patience).await
+}
+
+/// Removes a bundle, and the socket file that a killed shim left: `sockets`, and where `with_its_own` says so the one
+/// the bundle names, or the one that containerd's shims bind by their rule before they have answered where it is. One
+/// that others use may be bound anew while it is looked at.
+pub(crate) async fn remove(
+    env: &Env,
+    bundle: &Bundle,
+    sockets: Vec<PathBuf>,
+    with_its_own: bool,
+) -> Result<(), String> {
+    let (bundle, manager) = (bundle.clone(), env.address.clone());
+    let removed = env.scope.spawn_blocking(move || {
+        let own = with_its_own.then(|| {
+            let written = BootstrapParams::read(&bundle).map(|params| params.address);
+            written.unwrap_or_else(|_| Address::by_rule(&bundle, &manager))
+        });
+        let own = own.as_ref().and_then(Address::path).map(Path::to_owned);
+        for socket in own.into_iter().chain(sockets) {
             unlink_if_dead(&socket);
         }
         // Last: without it nobody would know where the sockets were.

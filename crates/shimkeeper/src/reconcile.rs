@@ -11,9 +11,10 @@ use shimkeeper_shim::{Call, CallError, Connection};
 
 use crate::identify;
 use crate::ledger::Phase;
+use crate::role::Role;
 use crate::shim::Shim;
 use crate::state::{ProcessState, Status};
-use crate::{convert, monitor, publish};
+use crate::{convert, exits, monitor, publish, sandbox};
 
 /// What the shim knows of its task.
 #[derive(Debug)]
@@ -30,8 +31,14 @@ pub(crate) enum Finding {
 
 /// Brings the ledger up to what the shim says, publishes the exits that were missed, and watches what still runs.
 pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection) -> Finding {
+    if shim.role == Role::Sandbox {
+        return sandbox::reconcile(shim, connection).await;
+    }
     let finding = match ask(shim, connection, &ProcessKey::Init).await {
-        Ok(answer) => take_in(shim, &ProcessKey::Init, answer),
+        Ok(answer) => {
+            shim.denial.believe();
+            take_in(shim, &ProcessKey::Init, answer)
+        }
         Err(error) if error.kind() == Kind::NotFound => Finding::Absent,
         Err(error) => return Finding::Silent(error),
     };
@@ -44,26 +51,34 @@ pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection) -> Find
             // Deleted, or never taken by the shim. One that ran has ended, and nobody kept how.
             Err(error) if error.kind() == Kind::NotFound => {
                 let pid = shim.ledger.process(&process).map_or(0, |p| p.pid);
-                shim.ledger.record_exit(&process, Exit::unknown(pid, SystemTime::now()));
+                exits::record(shim, &process, Exit::unknown(pid, SystemTime::now()));
             }
             Err(error) => return Finding::Silent(error),
         }
     }
     monitor::persist(shim).await;
+    crate::failpoint::hit("L3");
     let execs = shim.ledger.execs().into_iter().map(ProcessKey::Exec);
     for process in execs.chain([ProcessKey::Init]) {
-        if shim.ledger.process(&process).is_some_and(|p| p.was_started()) {
+        if shim.ledger.process(&process).is_some_and(|p| p.was_started() || process == ProcessKey::Init) {
             publish::decided(shim, None, |ledger| ledger.announce_exit(&process));
         }
     }
-    // Once more, so that the next restart does not announce them again.
-    monitor::persist(shim).await;
+    crate::failpoint::hit("L4");
+    // Once more, so that the next restart does not announce them again. Nobody has to wait for that.
+    let told = shim.clone();
+    shim.env.scope.spawn(async move { monitor::told(&told).await });
     finding
 }
 
-async fn ask(shim: &Shim, connection: &Connection, process: &ProcessKey) -> Result<StateResponse, CallError> {
+/// Asks for the state of a process, whatever is thought of the shim.
+pub(crate) async fn ask(
+    shim: &Shim,
+    connection: &Connection,
+    process: &ProcessKey,
+) -> Result<StateResponse, CallError> {
     let request = StateRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
-    connection.state(&Call::within(shim.env.config.deadlines.state), &request).await
+    connection.state(&Call::within(shim.deadlines.state), &request).await
 }
 
 fn take_in(shim: &Arc<Shim>, process: &ProcessKey, answer: StateResponse) -> Finding {
@@ -74,8 +89,11 @@ fn take_in(shim: &Arc<Shim>, process: &ProcessKey, answer: StateResponse) -> Fin
             let status = state.exit.map_or(Exit::UNKNOWN_STATUS, |exit| exit.status);
             let at = at.unwrap_or_else(SystemTime::now);
             let exit = Exit { pid: state.pid, status, at, provenance: Provenance::Recovered };
-            shim.ledger.found(process, Phase::Started, state.pid);
-            shim.ledger.record_exit(process, exit);
+            // One that was only made is stopped, too, once it is killed; that does not mean that it was started.
+            let known = shim.ledger.process(process).filter(|p| !p.may_have_started());
+            let phase = known.map_or(Phase::Started, |p| p.phase);
+            shim.ledger.found(process, phase, state.pid);
+            exits::record(shim, process, exit);
             Finding::Ended
         }
         Status::Running | Status::Paused | Status::Pausing => {
@@ -99,8 +117,8 @@ fn hold(shim: &Shim, process: &ProcessKey, pid: u32) {
         ProcessKey::Init if shim.init_identity().is_none_or(|init| init.pid != pid) => {
             shim.hold_init(identify::hold_init(shim, pid));
         }
-        ProcessKey::Exec(id) if shim.with_exec(id, |_| ()).is_none() => {
-            shim.hold_exec(id, identify::hold(pid));
+        ProcessKey::Exec(id) if shim.held(process).is_none() => {
+            shim.hold_exec(id, identify::hold_exec(shim, pid));
         }
         ProcessKey::Init | ProcessKey::Exec(_) => {}
     }

@@ -8,11 +8,11 @@
 
 mod form;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shimkeeper_core::Incarnation;
-use shimkeeper_shim::{BootId, BootstrapParams, Bundle, BundleError, Durability, ProcessIdentity};
+use shimkeeper_shim::{BootId, BootstrapParams, Bundle, BundleError, Cgroup, Durability, ProcessIdentity};
 
 use crate::error::{Cause, Error, Step};
 use crate::ledger::Book;
@@ -42,9 +42,13 @@ pub(crate) struct Record {
     /// Where the shim listens, as it said when it was launched.
     pub(crate) bootstrap: Option<BootstrapParams>,
     pub(crate) shim: Option<ProcessIdentity>,
+    /// Whether another manager launched the shim: then no process carries the mark of the incarnation.
+    pub(crate) taken_over: bool,
     /// Whether that process was launched by somebody else.
     pub(crate) shim_is_foreign: bool,
     pub(crate) init: Option<ProcessIdentity>,
+    /// The container's own control group.
+    pub(crate) cgroup: Option<Cgroup>,
     pub(crate) book: Book,
 }
 
@@ -53,6 +57,8 @@ pub(crate) struct Record {
 pub(crate) struct RecordFile {
     scope: Scope,
     bundle: Arc<Bundle>,
+    /// See [`Record::taken_over`].
+    taken_over: bool,
     page: Mutex<Page>,
 }
 
@@ -74,10 +80,59 @@ pub(crate) enum RecordError {
     Version(u32),
 }
 
+impl Record {
+    /// Whether the shim's processes can be told from all others: by identity, or by the mark of their launch.
+    pub(crate) fn knows_its_shim(&self) -> bool {
+        self.shim.is_some() || !self.taken_over
+    }
+
+    /// Of what is about to be launched with this binary.
+    pub(crate) fn new(incarnation: Incarnation, boot_id: BootId, runtime: &Path) -> Self {
+        Self {
+            incarnation,
+            boot_id,
+            stage: Stage::Creating,
+            runtime: runtime.to_owned(),
+            bootstrap: None,
+            shim: None,
+            taken_over: false,
+            shim_is_foreign: false,
+            init: None,
+            cgroup: None,
+            book: Book::default(),
+        }
+    }
+}
+
 impl RecordFile {
     /// A record that is not on disk yet.
     pub(crate) fn new(scope: &Scope, bundle: Arc<Bundle>, record: Record) -> Arc<Self> {
-        Arc::new(Self { scope: scope.clone(), bundle, page: Mutex::new(Page { record, is_saved: false }) })
+        Self::with(scope, bundle, record, false)
+    }
+
+    /// The record of a bundle as it is on disk.
+    pub(crate) fn found(scope: &Scope, bundle: Arc<Bundle>, record: Record) -> Arc<Self> {
+        Self::with(scope, bundle, record, true)
+    }
+
+    fn with(scope: &Scope, bundle: Arc<Bundle>, record: Record, is_saved: bool) -> Arc<Self> {
+        let taken_over = record.taken_over;
+        Arc::new(Self {
+            scope: scope.clone(),
+            bundle,
+            taken_over,
+            page: Mutex::new(Page { record, is_saved }),
+        })
+    }
+
+    /// Whether another manager launched the shim.
+    pub(crate) fn is_of_another(&self) -> bool {
+        self.taken_over
+    }
+
+    /// Where the shim listens, as it said when it was launched; may wait for the disk.
+    pub(crate) fn bootstrap(&self) -> Option<BootstrapParams> {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner).record.bootstrap.clone()
     }
 
     /// Reads what a manager before us left. `None` if there is no record.
@@ -86,6 +141,11 @@ impl RecordFile {
             None => Ok(None),
             Some(bytes) => form::decode(&bytes).map(Some),
         }
+    }
+
+    /// The container's init, as it was proven when it was made.
+    pub(crate) fn init(&self) -> Option<ProcessIdentity> {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner).record.init
     }
 
     /// Puts the ledger's book into the record, if it has changed.

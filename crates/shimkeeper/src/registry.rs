@@ -21,8 +21,8 @@ pub(crate) struct Registry {
 struct Slot {
     incarnation: Incarnation,
     entry: Entry,
-    /// Dropped with the slot, which is how others learn that the id is free.
-    freed: watch::Sender<()>,
+    /// Sent when the entry changes, and dropped with the slot, which is how others learn that the id is free.
+    changed: watch::Sender<()>,
 }
 
 /// What an id is taken by.
@@ -30,8 +30,10 @@ struct Slot {
 pub(crate) enum Entry {
     /// A task that is being made.
     Creating,
-    /// A bundle found at start that has not been looked at to the end.
-    Adopting,
+    /// A bundle found at start that there is no verdict on; its shim, as soon as it has one here.
+    Adopting(Option<Arc<Shim>>),
+    /// A bundle found at start that nothing can be made of, and why; it is looked at again.
+    Stranded(String),
     /// A shim, in whatever state.
     Shim(Arc<Shim>),
 }
@@ -65,11 +67,11 @@ impl Registry {
         if let Some(slot) = slots.get(key) {
             return Err(match &slot.entry {
                 Entry::Shim(shim) if shim.is_ending() => Refused::BeingDeleted,
-                Entry::Adopting => Refused::BeingAdopted,
-                Entry::Creating | Entry::Shim(_) => Refused::TaskExists,
+                Entry::Adopting(_) => Refused::BeingAdopted,
+                Entry::Creating | Entry::Stranded(_) | Entry::Shim(_) => Refused::TaskExists,
             });
         }
-        slots.insert(key.clone(), Slot { incarnation, entry, freed: watch::Sender::new(()) });
+        slots.insert(key.clone(), Slot { incarnation, entry, changed: watch::Sender::new(()) });
         Ok(Reservation { ticket: Ticket { registry: self.clone(), key: key.clone(), incarnation } })
     }
 
@@ -78,35 +80,83 @@ impl Registry {
         self.lock().get(key).map(|slot| slot.entry.clone())
     }
 
-    /// Every shim.
+    /// Every shim, those that are being adopted included.
     pub(crate) fn shims(&self) -> Vec<Arc<Shim>> {
         self.lock()
             .values()
             .filter_map(|slot| match &slot.entry {
-                Entry::Shim(shim) => Some(shim.clone()),
-                Entry::Creating | Entry::Adopting => None,
+                Entry::Shim(shim) | Entry::Adopting(Some(shim)) => Some(shim.clone()),
+                Entry::Creating | Entry::Adopting(None) | Entry::Stranded(_) => None,
             })
             .collect()
     }
 
+    /// What every id is taken by.
+    pub(crate) fn entries(&self) -> Vec<(TaskKey, Entry)> {
+        self.lock().iter().map(|(key, slot)| (key.clone(), slot.entry.clone())).collect()
+    }
+
+    /// There is a verdict on this shim: whoever waited for that may use it now.
+    pub(crate) fn admit(&self, shim: &Arc<Shim>) {
+        if let Some(slot) = self.lock().get_mut(&shim.key)
+            && matches!(&slot.entry, Entry::Adopting(Some(adopting)) if Arc::ptr_eq(adopting, shim))
+        {
+            slot.fill(Entry::Shim(shim.clone()));
+        }
+    }
+
     /// Waits until whoever has the id now has let go of it. Cancel safe.
     pub(crate) async fn freed(&self, key: &TaskKey) {
-        let waiting = self.lock().get(key).map(|slot| slot.freed.subscribe());
+        let waiting = self.lock().get(key).map(|slot| slot.changed.subscribe());
         if let Some(mut waiting) = waiting {
-            // Nothing is ever sent: the only change is the slot's end.
             while waiting.changed().await.is_ok() {}
+        }
+    }
+
+    /// Waits until the id is not that of a bundle without a verdict. Cancel safe.
+    pub(crate) async fn concluded(&self, key: &TaskKey) {
+        loop {
+            let waiting = match self.lock().get(key) {
+                Some(slot) if matches!(slot.entry, Entry::Adopting(_)) => slot.changed.subscribe(),
+                _ => return,
+            };
+            let mut waiting = waiting;
+            // An error is the slot's end.
+            let _ = waiting.changed().await;
         }
     }
 }
 
+impl Slot {
+    fn fill(&mut self, entry: Entry) {
+        self.entry = entry;
+        self.changed.send_replace(());
+    }
+}
+
 impl Reservation {
-    /// Fills the slot. From now on the id is freed by the ticket's drop.
+    /// Fills the slot. From now on the id is freed by the ticket's drop. The shim of a bundle that was found is not
+    /// for everybody before it is [admitted](Registry::admit).
     pub(crate) fn fulfil(self, shim: &Arc<Shim>) -> Ticket {
-        let ticket = self.ticket;
-        if let Some(slot) = ticket.registry.lock().get_mut(&ticket.key) {
-            slot.entry = Entry::Shim(shim.clone());
+        self.ticket.fill(|entry| match entry {
+            Entry::Adopting(_) | Entry::Stranded(_) => Entry::Adopting(Some(shim.clone())),
+            Entry::Creating | Entry::Shim(_) => Entry::Shim(shim.clone()),
+        });
+        self.ticket
+    }
+
+    /// Keeps the id for a bundle that nothing can be made of now.
+    pub(crate) fn strand(&self, reason: &str) {
+        self.ticket.fill(|_| Entry::Stranded(reason.to_owned()));
+    }
+}
+
+impl Ticket {
+    fn fill(&self, entry: impl FnOnce(&Entry) -> Entry) {
+        if let Some(slot) = self.registry.lock().get_mut(&self.key) {
+            let entry = entry(&slot.entry);
+            slot.fill(entry);
         }
-        ticket
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A container's limits, as `update` changes them.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use shimkeeper_core::Any;
@@ -10,7 +12,10 @@ const TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResou
 
 /// New limits of a container; what is not set stays as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Resources(Limits);
+pub struct Resources {
+    limits: Limits,
+    annotations: BTreeMap<String, String>,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Limits {
@@ -32,7 +37,13 @@ impl Resources {
 
     /// Limits as the OCI runtime specification describes them (JSON of `linux.resources`), passed on as they are.
     pub fn from_json(json: impl Into<Bytes>) -> Self {
-        Self(Limits::Json(json.into()))
+        Self { limits: Limits::Json(json.into()), annotations: BTreeMap::new() }
+    }
+
+    /// With annotations for the shim.
+    pub fn annotations(mut self, annotations: BTreeMap<String, String>) -> Self {
+        self.annotations = annotations;
+        self
     }
 
     /// At most this much memory, in bytes.
@@ -57,16 +68,20 @@ impl Resources {
     }
 
     fn set(self, name: &str, value: Value) -> Self {
-        let mut limits = match self.0 {
+        let mut limits = match self.limits {
             Limits::Named(limits) => limits,
             Limits::Json(_) => Map::new(),
         };
         limits.insert(name.to_owned(), value);
-        Self(Limits::Named(limits))
+        Self { limits: Limits::Named(limits), ..self }
+    }
+
+    pub(crate) fn to_annotations(&self) -> BTreeMap<String, String> {
+        self.annotations.clone()
     }
 
     pub(crate) fn to_any(&self) -> Any {
-        let json = match &self.0 {
+        let json = match &self.limits {
             Limits::Named(limits) => Value::Object(limits.clone()).to_string().into(),
             Limits::Json(json) => json.clone(),
         };

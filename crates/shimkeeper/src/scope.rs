@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The tasks a manager owns: all spawned here, told to stop together, awaited together.
+//! The tasks a manager owns: all spawned here, told to stop together, awaited together; the last to leave are those
+//! that the others need until their own end.
 
 use std::future::Future;
 
@@ -12,6 +13,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct Scope {
     detach: CancellationToken,
     tasks: TaskTracker,
+    last: TaskTracker,
 }
 
 impl Scope {
@@ -30,7 +32,31 @@ impl Scope {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
+        #[cfg(test)]
+        if crate::simulation::is_on() {
+            return self.tasks.spawn(async move { work() });
+        }
         self.tasks.spawn_blocking(work)
+    }
+
+    /// Runs a task that leaves after all others: it waits for [`Scope::others_ended`].
+    pub(crate) fn spawn_last<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.last.spawn(task);
+    }
+
+    /// File operations of such a task.
+    pub(crate) fn spawn_blocking_last<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        #[cfg(test)]
+        if crate::simulation::is_on() {
+            return self.last.spawn(async move { work() });
+        }
+        self.last.spawn_blocking(work)
     }
 
     /// The tracker, for pieces that spawn their own drivers.
@@ -54,8 +80,16 @@ impl Scope {
         self.tasks.close();
     }
 
+    /// Waits until every task has left but those that leave last.
+    pub(crate) async fn others_ended(&self) {
+        // Not before they are told to: a tracker with nothing in it and open is not at its end.
+        self.tasks.wait().await;
+    }
+
     /// Waits until every task has left.
     pub(crate) async fn ended(&self) {
         self.tasks.wait().await;
+        self.last.close();
+        self.last.wait().await;
     }
 }

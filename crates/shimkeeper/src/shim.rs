@@ -1,45 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One shim and the task it serves, as its handles see it. The data path is here: a call takes a clone of the
-//! connection and goes straight to the shim, with no mailbox and no lock on the way. Only the
+//! One shim and the task, or the sandbox, it was launched for, as its handles see it. The data path is here: a call
+//! takes a clone of the connection and goes straight to the shim, with no mailbox and no lock on the way. Only the
 //! [supervisor](crate::supervisor) ends a shim; whoever wants that asks for a [`Permit`] and settles it.
+
+mod people;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use shimkeeper_core::{ExecId, Incarnation, ProcessKey, TaskKey};
-use shimkeeper_shim::{Bundle, Call, CallError, Connection, LogPump, Pidfd, ProcessIdentity, ShimBinary};
-use tokio::sync::{mpsc, oneshot, watch};
+use shimkeeper_core::{Incarnation, ProcessKey, TaskKey};
+use shimkeeper_shim::{Bundle, Call, CallError, Connection, LogPump, ShimBinary};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::deadlines::Deadlines;
+use crate::early::Early;
 use crate::env::Env;
 use crate::error::{Error, Refused, Step};
+use crate::group::{Leaving, Seat};
+use crate::health::{HealthState, Vitals};
 use crate::ledger::Ledger;
 use crate::machine::{self, End, Fate, State};
 use crate::phases::Phases;
 use crate::record::RecordFile;
+use crate::role::Role;
 use crate::stdio::{Plumbing, ProcessIo};
+use crate::sync::lock;
+use crate::task::denial::Denial;
+use crate::trace;
+use people::People;
 
 /// A shim, its task, and everything that is known of both.
 pub(crate) struct Shim {
     pub(crate) env: Arc<Env>,
+    pub(crate) role: Role,
     pub(crate) key: TaskKey,
     pub(crate) incarnation: Incarnation,
     pub(crate) binary: ShimBinary,
     pub(crate) bundle: Arc<Bundle>,
     pub(crate) record: Arc<RecordFile>,
     pub(crate) ledger: Ledger,
+    pub(crate) early: Early,
     pub(crate) log: LogPump,
+    pub(crate) deadlines: Arc<Deadlines>,
+    pub(crate) vitals: Vitals,
+    /// Its place among those that the shim's process serves; none while nobody knows where that listens, and once the
+    /// shim is over.
+    seat: Mutex<Option<Arc<Seat>>>,
     /// Cancelled when the shim is over, and when the manager leaves.
     over: CancellationToken,
     pub(crate) state: watch::Sender<State>,
     holds: mpsc::Sender<oneshot::Sender<Permit>>,
-    link: Mutex<Link>,
+    /// Somebody does not want to wait for the next retry.
+    pub(crate) hurry: Notify,
+    link: Mutex<Option<Connection>>,
     people: Mutex<People>,
     parting: Mutex<Parting>,
     plumbing: Mutex<HashMap<ProcessKey, Plumbing>>,
     phases: OnceLock<Phases>,
+    /// Whether it was found at the start, so that its events are also for those who listened then and are not back yet.
+    pub(crate) is_found: bool,
+    pub(crate) denial: Denial,
     /// Held while something is published, so that the order of events is the ledger's.
     voice: Mutex<()>,
 }
@@ -49,29 +72,16 @@ pub(crate) struct Shim {
 pub(crate) struct Parting {
     /// It answered Delete: by its own word nothing of the task is left.
     pub(crate) task_deleted: bool,
-    /// It answered Shutdown, and then ended by itself.
-    pub(crate) left_by_itself: bool,
-}
-
-/// The connection, and what is wrong with it.
-#[derive(Default)]
-struct Link {
-    connection: Option<Connection>,
-    trouble: Option<String>,
-}
-
-/// The processes we can name for certain.
-#[derive(Default)]
-struct People {
-    shim: Option<ProcessIdentity>,
-    shim_is_foreign: bool,
-    init: Option<Pidfd>,
-    execs: HashMap<ExecId, Pidfd>,
+    /// It answered Shutdown, and then ended by itself; or it stays for others.
+    pub(crate) shim_agrees: bool,
+    /// The machine was started anew: nothing of the task can be left running.
+    pub(crate) rebooted: bool,
 }
 
 /// The parts a shim starts with.
 pub(crate) struct Parts {
     pub(crate) env: Arc<Env>,
+    pub(crate) role: Role,
     pub(crate) key: TaskKey,
     pub(crate) incarnation: Incarnation,
     pub(crate) binary: ShimBinary,
@@ -79,9 +89,12 @@ pub(crate) struct Parts {
     pub(crate) record: Arc<RecordFile>,
     pub(crate) ledger: Ledger,
     pub(crate) log: LogPump,
+    pub(crate) seat: Option<Seat>,
     /// Cancelled when the shim is over; ends the reading of its log.
     pub(crate) over: CancellationToken,
     pub(crate) connection: Option<Connection>,
+    /// Whether it was found at the start.
+    pub(crate) is_found: bool,
 }
 
 /// The right to decide a shim's fate; one at a time.
@@ -98,31 +111,36 @@ pub(crate) type Settlement = oneshot::Receiver<Fate>;
 /// What the supervisor receives from those who want to hold.
 pub(crate) type HoldRequests = mpsc::Receiver<oneshot::Sender<Permit>>;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shim {
     /// A shim that starts held by whoever made or found it, and what its supervisor needs of it.
     pub(crate) fn new(parts: Parts, link: machine::Link) -> (Arc<Self>, HoldRequests) {
         let (holds, requests) = mpsc::channel(1);
+        let deadlines = parts.env.deadlines_of(parts.binary.path());
         let shim = Self {
+            vitals: Vitals::new(deadlines.state),
+            deadlines,
             env: parts.env,
+            role: parts.role,
             key: parts.key,
             incarnation: parts.incarnation,
             binary: parts.binary,
             bundle: parts.bundle,
             record: parts.record,
             ledger: parts.ledger,
+            early: Early::default(),
             log: parts.log,
+            seat: Mutex::new(parts.seat.map(Arc::new)),
             over: parts.over,
             state: watch::Sender::new(State::Held(link)),
             holds,
-            link: Mutex::new(Link { connection: parts.connection, trouble: None }),
+            hurry: Notify::new(),
+            link: Mutex::new(parts.connection),
             people: Mutex::default(),
             parting: Mutex::default(),
             plumbing: Mutex::default(),
             phases: OnceLock::new(),
+            is_found: parts.is_found,
+            denial: Denial::default(),
             voice: Mutex::default(),
         };
         (Arc::new(shim), requests)
@@ -138,8 +156,24 @@ impl Shim {
         matches!(*self.state.borrow(), State::Ending | State::Reaping | State::Removing | State::Gone(_))
     }
 
+    /// Its place among those that the shim's process serves.
+    pub(crate) fn seat(&self) -> Option<Arc<Seat>> {
+        lock(&self.seat).clone()
+    }
+
+    /// Goes from among those that the shim's process serves, and says what that means for it.
+    pub(crate) fn leave(&self) -> Leaving {
+        self.seat().map_or(Leaving::Last, |seat| seat.leave())
+    }
+
+    /// Whether it has left the shim to others.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.seat().is_some_and(|seat| seat.is_given_up())
+    }
+
     /// Lets go of what is kept for a shim that lives, though handles on it may be kept for ever.
     pub(crate) fn retire(&self) {
+        lock(&self.seat).take();
         if let Some(connection) = self.last_connection() {
             connection.close();
         }
@@ -150,72 +184,28 @@ impl Shim {
 
     /// The connection, if there is one that is not known to be closed.
     pub(crate) fn connection(&self) -> Option<Connection> {
-        lock(&self.link).connection.clone().filter(|connection| connection.close_reason().is_none())
+        lock(&self.link).clone().filter(|connection| connection.close_reason().is_none())
     }
 
     /// The connection as it is, closed or not.
     pub(crate) fn last_connection(&self) -> Option<Connection> {
-        lock(&self.link).connection.clone()
+        lock(&self.link).clone()
+    }
+
+    /// Whether there is a connection, and no doubt that the shim is there to answer.
+    pub(crate) fn is_well(&self) -> bool {
+        self.connection().is_some() && self.vitals.get().state == HealthState::Healthy && !self.is_ending()
     }
 
     pub(crate) fn set_connection(&self, connection: Connection) {
-        *lock(&self.link) = Link { connection: Some(connection), trouble: None };
+        self.ledger.memo.stir();
+        *lock(&self.link) = Some(connection);
+        self.vitals.connected();
     }
 
     /// Notes why the shim cannot be used.
     pub(crate) fn set_trouble(&self, reason: impl Into<String>) {
-        lock(&self.link).trouble = Some(reason.into());
-    }
-
-    pub(crate) fn trouble(&self) -> Option<String> {
-        lock(&self.link).trouble.clone()
-    }
-
-    pub(crate) fn identity(&self) -> Option<ProcessIdentity> {
-        lock(&self.people).shim
-    }
-
-    pub(crate) fn set_identity(&self, identity: Option<ProcessIdentity>) {
-        let mut people = lock(&self.people);
-        (people.shim, people.shim_is_foreign) = (identity, false);
-    }
-
-    /// The shim's process was not launched here: its death still proves the shim's, but nobody here ends it.
-    pub(crate) fn set_foreign(&self, identity: ProcessIdentity) {
-        let mut people = lock(&self.people);
-        (people.shim, people.shim_is_foreign) = (Some(identity), true);
-    }
-
-    /// Whether the shim's processes were launched here, and may be ended here.
-    pub(crate) fn is_ours(&self) -> bool {
-        !lock(&self.people).shim_is_foreign
-    }
-
-    /// Holds on to the container's init, so that its death can be proven and its status read after.
-    pub(crate) fn hold_init(&self, pidfd: Option<Pidfd>) {
-        lock(&self.people).init = pidfd;
-    }
-
-    pub(crate) fn with_init<T>(&self, f: impl FnOnce(&Pidfd) -> T) -> Option<T> {
-        lock(&self.people).init.as_ref().map(f)
-    }
-
-    pub(crate) fn init_identity(&self) -> Option<ProcessIdentity> {
-        self.with_init(|pidfd| *pidfd.identity())
-    }
-
-    pub(crate) fn hold_exec(&self, id: &ExecId, pidfd: Option<Pidfd>) {
-        if let Some(pidfd) = pidfd {
-            lock(&self.people).execs.insert(id.clone(), pidfd);
-        }
-    }
-
-    pub(crate) fn release_exec(&self, id: &ExecId) -> Option<Pidfd> {
-        lock(&self.people).execs.remove(id)
-    }
-
-    pub(crate) fn with_exec<T>(&self, id: &ExecId, f: impl FnOnce(&Pidfd) -> T) -> Option<T> {
-        lock(&self.people).execs.get(id).map(f)
+        self.vitals.trouble(reason.into());
     }
 
     pub(crate) fn set_plumbing(&self, process: &ProcessKey, plumbing: Plumbing) {
@@ -273,15 +263,22 @@ impl Shim {
         lock(&self.parting).task_deleted = true;
     }
 
-    pub(crate) fn note_left_by_itself(&self) {
-        lock(&self.parting).left_by_itself = true;
+    pub(crate) fn note_reboot(&self) {
+        lock(&self.parting).rebooted = true;
+    }
+
+    pub(crate) fn note_shim_agrees(&self) {
+        lock(&self.parting).shim_agrees = true;
     }
 
     /// Why nothing can be asked of the shim now.
     fn unreachable(&self) -> Refused {
-        let reason = || self.trouble().unwrap_or_else(|| "its connection is closed".to_owned());
+        let reason = || match self.vitals.get().reason {
+            reason if reason.is_empty() => "its connection is closed".to_owned(),
+            reason => reason,
+        };
         match *self.state.borrow() {
-            State::Ending | State::Removing | State::Gone(End::Reaped) => Refused::NoSuchTask,
+            State::Ending | State::Removing | State::Gone(End::Reaped) => self.role.absent(),
             State::Gone(End::Detached) => Refused::Detaching,
             State::Quarantined => Refused::Quarantined { reason: reason() },
             State::Held(_) | State::Serving | State::Unreachable | State::Reaping => {
@@ -290,7 +287,7 @@ impl Shim {
         }
     }
 
-    /// Calls the shim: straight through a clone of the connection, under the method's deadline.
+    /// Calls the shim: straight through a clone of the connection, under the deadline. A stuck shim is not called.
     ///
     /// # Cancel safety
     /// Dropping it withdraws the call; whether the shim still acts on it is not known.
@@ -305,12 +302,17 @@ impl Shim {
     {
         let error = |cause: crate::error::Cause| Error::new(Step::Call(method), cause).of(&self.key);
         let Some(connection) = self.connection() else { return Err(error(self.unreachable().into())) };
+        if let Some(refused) = self.vitals.refusal() {
+            return Err(error(refused.into()));
+        }
+        let waiting = self.vitals.waiting(method);
         // In a box, because every method of a handle has this future in its own.
-        let answer = Box::pin(rpc(connection, Call::within(deadline)));
+        let answer = Box::pin(rpc(connection, Call::within(deadline).traced(trace::current())));
         // A manager that leaves does not wait for a slow shim.
         let Some(answer) = self.env.scope.detach_token().run_until_cancelled(answer).await else {
             return Err(error(Refused::Detaching.into()));
         };
+        waiting.ended(answer.as_ref());
         answer.map_err(|e| error(e.into()).at_shim(self.binary.path()).with_shim_log(self.log.tail()))
     }
 
@@ -374,9 +376,15 @@ impl Permit {
         (Self { settle: Some(settle), state, on_drop }, settlement)
     }
 
-    /// Decides that the shim lives on, without waiting for that to be noticed.
-    pub(crate) fn keep(mut self) {
+    /// The same permit, which decides that the shim lives on when it is dropped.
+    pub(crate) fn keeping(mut self) -> Self {
         self.on_drop = Fate::Keep;
+        self
+    }
+
+    /// Decides that the shim lives on, without waiting for that to be noticed.
+    pub(crate) fn keep(self) {
+        drop(self.keeping());
     }
 
     /// Decides. Waits until a shim that has to go is over, or stuck on its way; answers the state then.

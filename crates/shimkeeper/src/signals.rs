@@ -3,6 +3,9 @@
 
 use crate::error::Refused;
 
+/// SIGKILL.
+pub(crate) const KILL: u32 = 9;
+
 /// Largest signal number of Linux.
 const LAST: u32 = 64;
 

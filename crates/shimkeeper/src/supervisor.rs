@@ -10,13 +10,14 @@ use std::time::Duration;
 use shimkeeper_shim::Connection;
 use tokio::sync::oneshot;
 
-use crate::machine::{Action, End, Fate, Input, State};
+use crate::health::HealthState;
+use crate::machine::{Action, End, Fate, Input, Link, State};
 use crate::registry::Ticket;
 use crate::shim::{HoldRequests, Permit, Settlement, Shim};
-use crate::{dialing, ending, publish, reap};
+use crate::{dialing, ending, health, monitor, publish, reap};
 
-/// Waits between two tries to clear up what could not be cleared up.
-const RETRY: Duration = Duration::from_secs(5);
+/// First and longest wait between two tries to clear up what could not be cleared up.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 type Work = Pin<Box<dyn Future<Output = Input> + Send>>;
 
@@ -32,23 +33,29 @@ pub(crate) struct Supervisor {
     work: Option<Work>,
     /// Fires when the connection is lost.
     watch: Option<Work>,
+    /// Asks a doubted shim whether it lives.
+    probe: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// How long the next retry waits.
+    retry: Duration,
 }
 
 impl Supervisor {
     /// A supervisor, and the permit its shim is born with: dropped, it ends the shim.
     pub(crate) fn new(shim: Arc<Shim>, ticket: Ticket, requests: HoldRequests) -> (Self, Permit) {
         let (permit, settlement) = Permit::new(shim.state.subscribe(), Fate::End);
-        let watch = shim.connection().map(|connection| watch_link(shim.clone(), connection));
         let state = *shim.state.borrow();
-        let this = Self {
+        let mut this = Self {
             shim,
             ticket: Some(ticket),
             state,
             settlement: Some(settlement),
             requests,
             work: None,
-            watch,
+            watch: None,
+            probe: None,
+            retry: RETRY.0,
         };
+        this.watch_connection();
         (this, permit)
     }
 
@@ -66,6 +73,18 @@ impl Supervisor {
             // After the actions, so that whoever sees the state finds its consequences: a free id, a closed ledger.
             self.shim.state.send_replace(state);
         }
+        if self.state == State::Gone(End::Detached) {
+            self.leave_no_doubt();
+        }
+    }
+
+    /// Sees to it that what was announced until the very last is on record: an orderly leave announces nothing twice.
+    fn leave_no_doubt(&self) {
+        let (shim, scope) = (self.shim.clone(), self.shim.env.scope.clone());
+        self.shim.env.scope.spawn_last(async move {
+            scope.others_ended().await;
+            monitor::told(&shim).await;
+        });
     }
 
     /// The next thing that happens. Every arm is cancel safe; what was begun goes on in `work`.
@@ -77,14 +96,21 @@ impl Supervisor {
             return removed;
         }
         let detach = self.shim.env.scope.detach_token().clone();
-        tokio::select! {
-            biased;
-            // First, or a manager that leaves looks like the death of every shim.
-            () = detach.cancelled() => Input::Detach,
-            input = run_or_pend(&mut self.work) => { self.work = None; input }
-            fate = settled(&mut self.settlement) => { self.settlement = None; Input::Settle(fate) }
-            input = run_or_pend(&mut self.watch) => { self.watch = None; input }
-            Some(request) = self.requests.recv(), if self.state.can_be_held() => self.grant(request),
+        loop {
+            return tokio::select! {
+                biased;
+                // First, or a manager that leaves looks like the death of every shim.
+                () = detach.cancelled() => Input::Detach,
+                input = run_or_pend(&mut self.work) => { self.work = None; input }
+                fate = settled(&mut self.settlement) => { self.settlement = None; Input::Settle(fate) }
+                input = run_or_pend(&mut self.watch) => { self.watch = None; input }
+                Some(request) = self.requests.recv(), if self.state.can_be_held() => self.grant(request),
+                () = run_or_pend(&mut self.probe) => { self.probe = None; continue }
+                () = self.shim.vitals.doubted(), if self.probe.is_none() => {
+                    self.probe = Some(Box::pin(health::probe(self.shim.clone())));
+                    continue;
+                }
+            };
         }
     }
 
@@ -100,31 +126,40 @@ impl Supervisor {
         let shim = self.shim.clone();
         match action {
             Action::Redial => {
-                self.shim.set_trouble("its connection was lost");
                 self.begin(async move { dialing::redial(&shim).await });
             }
             Action::EndShim => {
                 self.watch = None;
-                self.begin(async move { ending::end_shim(&shim).await });
+                let is_stuck = self.shim.vitals.state() == HealthState::Stuck;
+                self.shim.vitals.gone("it has been told to go");
+                self.begin(async move { ending::end_shim(&shim, is_stuck).await });
             }
             Action::Reap => {
                 self.watch = None;
+                self.shim.vitals.gone("its process is dead");
+                // Its process is dead, or was left to others before: whoever joins now joins another.
+                self.shim.leave();
                 self.begin(async move { reap::reap(&shim).await });
             }
             Action::RemoveBundle => self.begin(async move { reap::remove_bundle(&shim).await }),
-            Action::ScheduleRetry => self.begin(async {
-                tokio::time::sleep(RETRY).await;
-                Input::Retry
-            }),
+            Action::ScheduleRetry => {
+                let wait = self.retry;
+                self.retry = (wait * 2).min(RETRY.1);
+                self.begin(async move {
+                    // Over or not: a hurry ends the wait.
+                    let _ = tokio::time::timeout(wait, shim.hurry.notified()).await;
+                    Input::Retry
+                });
+            }
             Action::PublishEnd => publish::end(&self.shim),
             Action::Deregister => self.ticket = None,
         }
     }
 
-    /// Arms the watch on a connection that is new.
+    /// Arms the watch on a connection that is new. It may be closed by now: then the watch fires at once.
     fn watch_connection(&mut self) {
-        if let (State::Serving | State::Held(_), None, Some(connection)) =
-            (self.state, &self.watch, self.shim.connection())
+        if let (State::Serving | State::Held(Link::Up), None, Some(connection)) =
+            (self.state, &self.watch, self.shim.last_connection())
         {
             self.watch = Some(watch_link(self.shim.clone(), connection));
         }
@@ -157,12 +192,12 @@ fn watch_link(shim: Arc<Shim>, connection: Connection) -> Work {
         if ending::proven_dead(&shim, ending::DYING).await {
             return Input::Died;
         }
-        shim.set_trouble(format!("{reason}"));
+        shim.set_trouble(format!("its connection was lost: {reason}"));
         Input::Lost
     })
 }
 
-async fn run_or_pend(work: &mut Option<Work>) -> Input {
+async fn run_or_pend<T>(work: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
     match work {
         Some(work) => work.as_mut().await,
         None => std::future::pending().await,

@@ -2,11 +2,13 @@
 //! The handle of a task.
 
 mod delete;
+pub(crate) mod denial;
 mod exec;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use shimkeeper_core::{ExecId, Exit, Incarnation, ProcessKey, TaskKey};
 use shimkeeper_proto::containerd::runc::v1::ProcessDetails;
@@ -18,6 +20,9 @@ pub use exec::ExecTask;
 use crate::checkpoint::Checkpoint;
 use crate::convert;
 use crate::error::{Error, Refused, Step};
+use crate::exits::ExitRecord;
+use crate::health::Health;
+use crate::limit::Limit;
 use crate::phases::Phases;
 use crate::process::{self, Process};
 use crate::resources::Resources;
@@ -33,6 +38,7 @@ use crate::stdio::ProcessIo;
 #[derive(Clone)]
 pub struct Task {
     pub(crate) shim: Arc<Shim>,
+    limit: Limit,
 }
 
 /// A process in a task's container, as the shim counts them.
@@ -46,6 +52,25 @@ pub struct TaskPid {
 }
 
 impl Task {
+    pub(crate) fn new(shim: Arc<Shim>) -> Self {
+        Self { shim, limit: Limit::default() }
+    }
+
+    /// The same task, through a handle of which every call has to be over within `limit`: for a caller with less time
+    /// than the manager's [`Deadlines`](crate::Deadlines) give. A longer one changes nothing. It holds for
+    /// [`Task::wait`] and [`Task::delete`] too, and not for the execs that the handle makes.
+    ///
+    /// A call that is not over by then fails with `DeadlineExceeded`, as one that its shim does not answer; a deletion
+    /// goes on in the background.
+    pub fn within(&self, limit: Duration) -> Self {
+        Self { limit: Limit::of(limit), ..self.clone() }
+    }
+
+    /// How its shim is doing, as far as that is known without asking it.
+    pub fn health(&self) -> Health {
+        self.shim.vitals.get()
+    }
+
     /// Namespace and id.
     pub fn key(&self) -> &TaskKey {
         &self.shim.key
@@ -86,12 +111,17 @@ impl Task {
         self.shim.log.tail()
     }
 
+    /// How its init ended, if that is known.
+    pub fn exit(&self) -> Option<ExitRecord> {
+        self.shim.ledger.exit_record(&ProcessKey::Init)
+    }
+
     /// Starts the container's init; answers its process id. It is started once in its life.
     ///
     /// # Cancel safety
     /// Dropping it leaves open whether the init starts; starting again finds out.
     pub async fn start(&self) -> Result<u32, Error> {
-        process::start(&self.shim, &ProcessKey::Init).await
+        process::start(&self.shim, &ProcessKey::Init, self.limit).await
     }
 
     /// Asks the shim for its state.
@@ -99,7 +129,16 @@ impl Task {
     /// # Cancel safety
     /// Yes.
     pub async fn state(&self) -> Result<ProcessState, Error> {
-        process::state(&self.shim, &ProcessKey::Init).await
+        process::state(&self.shim, &ProcessKey::Init, self.limit).await
+    }
+
+    /// Its state, without asking where that is certain: the shim is well, and nothing was heard since it told the state
+    /// that may have changed it. Else this asks.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn known_state(&self) -> Result<ProcessState, Error> {
+        process::known_state(&self.shim, &ProcessKey::Init, self.limit).await
     }
 
     /// Waits until its init ends, however long that takes, also when the shim dies meanwhile. The answer is the one
@@ -108,26 +147,27 @@ impl Task {
     /// # Cancel safety
     /// Yes.
     pub async fn wait(&self) -> Result<Exit, Error> {
-        process::wait(&self.shim, &ProcessKey::Init).await
+        process::wait(&self.shim, &ProcessKey::Init, self.limit).await
     }
 
-    /// Sends a signal to its init, or with `all` to every process of the container.
+    /// Sends a signal to its init, or with `all` to every process of the container. SIGKILL reaches them past a shim
+    /// that does not answer: see [`Config::bypass_kill`](crate::Config::bypass_kill).
     ///
     /// # Cancel safety
     /// Dropping it leaves open whether the signal is sent.
     pub async fn kill(&self, signal: u32, all: bool) -> Result<(), Error> {
-        process::kill(&self.shim, &ProcessKey::Init, signal, all).await
+        process::kill(&self.shim, &ProcessKey::Init, signal, all, self.limit).await
     }
 
     /// Deletes it, once it has ended or if it was never started: the container, the shim, the bundle. Answers how it
     /// ended, with nothing of it left and the id free.
     ///
-    /// A second delete joins a running one. A task that still runs is refused with `FailedPrecondition`.
+    /// A second delete joins a running one. What an earlier one could not clear up is tried again at once. A task that still runs is refused with `FailedPrecondition`.
     ///
     /// # Cancel safety
     /// A dropped delete goes on in the background.
     pub async fn delete(&self) -> Result<Exit, Error> {
-        delete::delete(&self.shim).await
+        delete::delete(&self.shim, self.limit).await
     }
 
     /// Adds a process to the container; it runs once it is started.
@@ -135,7 +175,7 @@ impl Task {
     /// # Cancel safety
     /// Dropping it leaves open whether the shim takes the exec; its id stays taken until it is deleted.
     pub async fn exec(&self, exec: ExecTask) -> Result<Process, Error> {
-        exec::exec(&self.shim, exec).await
+        exec::exec(&self.shim, exec, self.limit).await
     }
 
     /// An exec made before.
@@ -159,7 +199,7 @@ impl Task {
     /// Yes.
     pub async fn pids(&self) -> Result<Vec<TaskPid>, Error> {
         let request = wire::PidsRequest { id: self.id() };
-        let deadline = self.shim.env.config.deadlines.query;
+        let deadline = self.limit.begin().cap(self.shim.deadlines.query);
         let answer =
             self.shim.call("Pids", deadline, |c, call| async move { c.pids(&call, &request).await }).await?;
         let exec = |info: Option<&protobuf::Any>| {
@@ -175,11 +215,12 @@ impl Task {
     /// Dropping it leaves open whether it happens.
     pub async fn pause(&self) -> Result<(), Error> {
         let request = wire::PauseRequest { id: self.id() };
-        let deadline = self.shim.env.config.deadlines.change;
-        self.shim
-            .call("Pause", deadline, |c, call| async move { c.pause(&call, &request).await })
-            .await
-            .map(drop)
+        let deadline = self.limit.begin().cap(self.shim.deadlines.change);
+        let answer =
+            self.shim.call("Pause", deadline, |c, call| async move { c.pause(&call, &request).await }).await;
+        // Whatever the answer, it may have happened.
+        self.shim.ledger.memo.stir();
+        answer
     }
 
     /// Lets a frozen container go on.
@@ -188,11 +229,14 @@ impl Task {
     /// Dropping it leaves open whether it happens.
     pub async fn resume(&self) -> Result<(), Error> {
         let request = wire::ResumeRequest { id: self.id() };
-        let deadline = self.shim.env.config.deadlines.change;
-        self.shim
+        let deadline = self.limit.begin().cap(self.shim.deadlines.change);
+        let answer = self
+            .shim
             .call("Resume", deadline, |c, call| async move { c.resume(&call, &request).await })
-            .await
-            .map(drop)
+            .await;
+        // Whatever the answer, it may have happened.
+        self.shim.ledger.memo.stir();
+        answer
     }
 
     /// Changes the container's limits.
@@ -203,9 +247,9 @@ impl Task {
         let request = wire::UpdateTaskRequest {
             id: self.id(),
             resources: Some(convert::any(resources.to_any())),
-            ..wire::UpdateTaskRequest::default()
+            annotations: resources.to_annotations(),
         };
-        let deadline = self.shim.env.config.deadlines.change;
+        let deadline = self.limit.begin().cap(self.shim.deadlines.change);
         self.shim
             .call("Update", deadline, |c, call| async move { c.update(&call, &request).await })
             .await
@@ -218,7 +262,7 @@ impl Task {
     /// Yes.
     pub async fn stats(&self) -> Result<Stats, Error> {
         let request = wire::StatsRequest { id: self.id() };
-        let deadline = self.shim.env.config.deadlines.query;
+        let deadline = self.limit.begin().cap(self.shim.deadlines.query);
         let answer = self
             .shim
             .call("Stats", deadline, |c, call| async move { c.stats(&call, &request).await })
@@ -231,7 +275,7 @@ impl Task {
     /// # Cancel safety
     /// Yes.
     pub async fn resize(&self, width: u32, height: u32) -> Result<(), Error> {
-        process::resize(&self.shim, &ProcessKey::Init, width, height).await
+        process::resize(&self.shim, &ProcessKey::Init, width, height, self.limit).await
     }
 
     /// Ends its input, whoever holds the pipe. Done by the [`StdinPipe`](crate::StdinPipe) too when that is shut down
@@ -240,7 +284,7 @@ impl Task {
     /// # Cancel safety
     /// Yes.
     pub async fn close_stdin(&self) -> Result<(), Error> {
-        process::close_stdin(&self.shim, &ProcessKey::Init).await
+        process::close_stdin(&self.shim, &ProcessKey::Init, self.limit).await
     }
 
     /// Writes its state into a directory, from which [`CreateTask::restore_from`](crate::CreateTask::restore_from)
@@ -254,7 +298,7 @@ impl Task {
             path: checkpoint.directory().to_string_lossy().into_owned(),
             options: Some(shimkeeper_proto::pack(&checkpoint.to_options())),
         };
-        let deadline = self.shim.env.config.deadlines.checkpoint;
+        let deadline = self.limit.begin().cap(self.shim.deadlines.checkpoint);
         self.shim
             .call("Checkpoint", deadline, |c, call| async move { c.checkpoint(&call, &request).await })
             .await

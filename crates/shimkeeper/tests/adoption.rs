@@ -4,8 +4,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "adoption/half_deleted.rs"]
+mod half_deleted;
+#[path = "adoption/journal.rs"]
+mod journal;
 #[path = "adoption/keeper.rs"]
 mod keeper;
+#[path = "adoption/untrue.rs"]
+mod untrue;
+#[path = "adoption/waiting.rs"]
+mod waiting;
 
 use std::time::Duration;
 

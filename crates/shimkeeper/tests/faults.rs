@@ -15,12 +15,20 @@ mod calls;
 #[path = "faults/oracle.rs"]
 mod oracle;
 
+#[path = "faults/bypass.rs"]
+mod bypass;
 #[path = "faults/disk.rs"]
 mod disk;
 #[path = "faults/events.rs"]
 mod events;
+#[path = "faults/features.rs"]
+mod features;
+#[path = "faults/groups.rs"]
+mod groups;
 #[path = "faults/hangs.rs"]
 mod hangs;
+#[path = "faults/health.rs"]
+mod health;
 #[path = "faults/hostile.rs"]
 mod hostile;
 #[path = "faults/killed.rs"]
@@ -31,7 +39,11 @@ mod locks;
 mod misuse;
 #[path = "faults/record.rs"]
 mod record;
+#[path = "faults/sandboxes.rs"]
+mod sandboxes;
 #[path = "faults/start_helper.rs"]
 mod start_helper;
 #[path = "faults/stdio.rs"]
 mod stdio;
+#[path = "faults/traces.rs"]
+mod traces;

@@ -47,6 +47,8 @@ mod events;
 mod exec;
 #[path = "real_shims/failed_create.rs"]
 mod failed_create;
+#[path = "real_shims/groups.rs"]
+mod groups;
 #[path = "real_shims/host.rs"]
 mod host;
 #[path = "real_shims/identity.rs"]
@@ -57,9 +59,9 @@ mod input;
 mod lifecycle;
 #[path = "real_shims/output.rs"]
 mod output;
-#[path = "real_shims/residue.rs"]
-mod residue;
 #[path = "real_shims/story.rs"]
 mod story;
+#[path = "real_shims/stuck.rs"]
+mod stuck;
 #[path = "real_shims/terminal.rs"]
 mod terminal;

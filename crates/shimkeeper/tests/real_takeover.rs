@@ -1,64 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A state directory of containerd's, with a container running in it, is taken over as it is: containerd is killed, a
-//! manager is opened on its directories, and the container is there, with its true exit.
+//! State directories of containerd's, with containers running in them, are taken over as they are, and given back: each
+//! manager finds what the other left, and no container notices.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use shimkeeper::events::{Filters, TaskEvent};
-use shimkeeper::{Config, Manager, Provenance, TaskKey, Verdict};
-use shimkeeper_testkit::TestDirs;
-use shimkeeper_testkit::deps::{self, Generation};
+use shimkeeper::{Config, Kind, Manager, Provenance, Status, TaskKey, Verdict};
+use shimkeeper_shim::{Address, BootstrapParams, Bundle, StateDirs};
+use shimkeeper_testkit::deps::Generation;
+use shimkeeper_testkit::{Containerd, TestDirs};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A containerd of its own, killed when dropped.
-struct Containerd {
-    bin: PathBuf,
-    socket: PathBuf,
-    namespace: String,
-    child: Child,
-}
-
-impl Containerd {
-    fn start(generation: Generation, dirs: &TestDirs) -> Self {
-        let bin = deps::bin_dir(generation);
-        let socket = dirs.socket("c.sock");
-        let config = dirs.path().join("config.toml");
-        std::fs::write(&config, "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n").unwrap();
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        let child = Command::new(bin.join("containerd"))
-            .args(["--config".as_ref(), config.as_os_str(), "--address".as_ref(), socket.as_os_str()])
-            .args(["--state".as_ref(), dirs.state().as_os_str(), "--root".as_ref(), dirs.root().as_os_str()])
-            .env("PATH", path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Every containerd of a host keeps runc's state in one place: a namespace of its own keeps them apart.
-        let namespace = format!("takeover-{generation:?}").replace('_', "-");
-        let this = Self { bin, socket, namespace, child };
-        let ends = Instant::now() + PATIENCE;
-        while !this.ctr(&["version"]) {
-            assert!(Instant::now() < ends, "containerd does not serve");
-        }
-        this
-    }
-
-    fn ctr(&self, args: &[&str]) -> bool {
-        let mut command = Command::new(self.bin.join("ctr"));
-        command.arg("--address").arg(&self.socket).args(["--namespace", &self.namespace]).args(args);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
 
 fn alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
@@ -66,30 +21,12 @@ fn alive(pid: u32) -> bool {
 
 async fn take_over(generation: Generation) {
     let dirs = TestDirs::new();
-    let containerd = Containerd::start(generation, &dirs);
-    let rootfs = deps::rootfs();
-    let rootfs = rootfs.to_str().unwrap();
-    for (id, script) in [("stays", "exec sleep 100"), ("ends", "read line < /dev/zero; exit 9")] {
-        let cgroup = format!("/shimkeeper-test-{}-{id}", containerd.namespace);
-        let fifos = dirs.path().join("fifos");
-        let run = [
-            "run",
-            "-d",
-            "--fifo-dir",
-            fifos.to_str().unwrap(),
-            "--cgroup",
-            cgroup.as_str(),
-            "--rootfs",
-            rootfs,
-            id,
-            "/bin/sh",
-            "-c",
-            script,
-        ];
-        assert!(containerd.ctr(&run), "ctr {run:?}");
+    let namespace = format!("takeover-{generation:?}").replace('_', "-");
+    let containerd = Containerd::start(generation, &dirs, &namespace);
+    for (id, script) in [("stays", "exec sleep 100"), ("ends", "exec sleep 100")] {
+        containerd.run_detached(&dirs, id, script);
     }
-    let namespace = containerd.namespace.clone();
-    containerd.kill();
+    drop(containerd);
 
     let config = Config::new(dirs.state(), dirs.root());
     let (manager, mut events) = Manager::open_with_events(config, Filters::everything()).await.unwrap();
@@ -123,6 +60,78 @@ async fn take_over(generation: Generation) {
     dirs.sweep().unwrap();
 }
 
+/// Where the shim of a container is by its bundle, and by the rule for its kind.
+fn addresses(dirs: &TestDirs, containerd: &Path, key: &TaskKey) -> (Address, Address) {
+    let state = StateDirs::new(dirs.state(), dirs.root()).unwrap();
+    let bundle = Bundle::open(&state, key).unwrap();
+    let written = BootstrapParams::read(&bundle).unwrap().address;
+    (written, Address::by_rule(&bundle, containerd.to_str().unwrap()))
+}
+
+async fn take_over_and_give_back(generation: Generation) {
+    let dirs = TestDirs::new();
+    let namespace = format!("rollback-{generation:?}-{}", std::process::id()).replace('_', "-");
+    let start = || Containerd::start(generation, &dirs, &namespace);
+    let containerd = start();
+    let group = ["--annotation", "io.containerd.runc.v2.group=together"];
+    let ids = ["alone", "first", "second"];
+    for (id, options) in ids.into_iter().zip([&[][..], &group, &group]) {
+        containerd.run_detached_with(&dirs, options, id, "exec sleep 600");
+    }
+    let key = |id: &str| TaskKey::parse(&namespace, id).unwrap();
+    let address = dirs.socket("c.sock");
+    for id in ids {
+        let (written, ruled) = addresses(&dirs, &address, &key(id));
+        assert_eq!(written, ruled, "{generation:?}: {id}");
+    }
+    let config = || Config::new(dirs.state(), dirs.root()).address(address.to_str().unwrap());
+    let refused = Manager::open(config()).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::FailedPrecondition, "{refused}");
+    assert!(refused.to_string().contains(&containerd.pid().to_string()), "{refused}");
+    drop(containerd);
+
+    // Its shim was started for the first of the group, so that only the rule is left.
+    let bundle = StateDirs::new(dirs.state(), dirs.root()).unwrap().bundle_dir(&key("second"));
+    for file in ["bootstrap.json", "address"] {
+        let _ = std::fs::remove_file(bundle.join(file));
+    }
+    let mut pids = Vec::new();
+    for _ in 0..2 {
+        // The second time over what the first has written.
+        let manager = Manager::open(config()).await.unwrap();
+        let adoption = tokio::time::timeout(PATIENCE, manager.adopted()).await.unwrap();
+        for id in ids {
+            assert_eq!(adoption.verdict(&key(id)), Some(&Verdict::Adopted), "{generation:?}: {id}");
+            let task = manager.get(&key(id)).unwrap();
+            assert_eq!(task.state().await.unwrap().status, Status::Running, "{generation:?}: {id}");
+            assert!(task.shim_pid().is_some(), "{generation:?}: {id}");
+            pids.push(task.pid().unwrap());
+        }
+        manager.detach().await;
+    }
+    assert!(pids.iter().all(|pid| alive(*pid)));
+
+    let containerd = start();
+    let listed = containerd.told(&["tasks", "ls"]);
+    let words = |line: &str| line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let listed: Vec<_> = listed.lines().map(words).collect();
+    for (id, pid) in ids.iter().zip(&pids) {
+        let running = words(&format!("{id} {pid} RUNNING"));
+        assert!(listed.contains(&running), "{generation:?}: {running:?} is not in {listed:?}");
+        containerd.told(&["tasks", "kill", "--signal", "SIGKILL", id]);
+        let ends = Instant::now() + PATIENCE;
+        while !containerd.ctr(&["tasks", "rm", id]).status.success() {
+            assert!(Instant::now() < ends, "{generation:?}: {id} does not go");
+        }
+        containerd.told(&["containers", "rm", id]);
+        assert!(!alive(*pid), "{generation:?}: {id}");
+    }
+    drop(containerd);
+    // runc leaves the empty directory of a namespace.
+    let _ = std::fs::remove_dir(Path::new("/run/containerd/runc").join(&namespace));
+    dirs.sweep().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn real_containerd_1_7_is_taken_over() {
     take_over(Generation::V1_7).await;
@@ -131,4 +140,14 @@ async fn real_containerd_1_7_is_taken_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn real_containerd_2_1_is_taken_over() {
     take_over(Generation::V2_1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_containerd_1_7_has_its_containers_back() {
+    take_over_and_give_back(Generation::V1_7).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_containerd_2_1_has_its_containers_back() {
+    take_over_and_give_back(Generation::V2_1).await;
 }

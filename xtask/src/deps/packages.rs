@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::deps::{elf, generations};
+use crate::deps::{Need, elf, generations};
 use crate::shell;
 
 /// What is needed, by the name of the Debian package that has it.
@@ -15,6 +15,10 @@ const PACKAGES: [(&str, &str); 4] = [
     ("crun", "the second runtime"),
     ("busybox-static", "the programs inside the test containers"),
 ];
+
+/// What only the tests need: clients that must not notice on whose API they are.
+const FOR_TESTS: [(&str, &str); 2] =
+    [("docker.io", "dockerd, to run on our daemon"), ("systemd", "its tool that passes sockets on")];
 
 /// Installs the packages that are its arguments. `policy-rc.d` is the distribution's own way to say that installing
 /// must not start a daemon; one that is there already is the administrator's and stays.
@@ -37,19 +41,19 @@ const BUSYBOX: [&str; 4] =
     ["/bin/busybox", "/usr/bin/busybox", "/usr/sbin/busybox.static", "/bin/busybox.static"];
 
 /// Installs what is missing; does nothing, quickly, when nothing is.
-pub(crate) fn ensure(deps: &Path) -> Result<()> {
-    let missing = missing();
+pub(crate) fn ensure(deps: &Path, need: Need) -> Result<()> {
+    let missing = missing(need);
     if missing.is_empty() {
         return Ok(());
     }
-    for (package, why) in PACKAGES.iter().filter(|(package, _)| missing.contains(package)) {
+    for (package, why) in needed(need).filter(|(package, _)| missing.contains(package)) {
         println!("deps: {package} is missing ({why})");
     }
     if shell::find("apt-get").is_none() {
         bail!("{}", elsewhere(&missing, deps));
     }
     install(&missing)?;
-    let still = self::missing();
+    let still = self::missing(need);
     if !still.is_empty() {
         bail!("apt-get installed {} without complaint, but they are not found", still.join(", "));
     }
@@ -62,13 +66,20 @@ pub(crate) fn static_busybox() -> Option<PathBuf> {
     found.into_iter().find(|file| elf::is_static(file).unwrap_or(false))
 }
 
-fn missing() -> Vec<&'static str> {
+fn needed(need: Need) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    let for_tests: &[_] = if need == Need::Tests { &FOR_TESTS } else { &[] };
+    PACKAGES.iter().chain(for_tests)
+}
+
+fn missing(need: Need) -> Vec<&'static str> {
     let is_there = |package: &str| match package {
         "containerd" => shell::find("containerd-shim-runc-v2").is_some(),
         "busybox-static" => static_busybox().is_some(),
+        "docker.io" => shell::find("dockerd").is_some() && shell::find("docker").is_some(),
+        "systemd" => shell::find("systemd-socket-activate").is_some(),
         program => shell::find(program).is_some(),
     };
-    PACKAGES.iter().map(|(package, _)| *package).filter(|package| !is_there(package)).collect()
+    needed(need).map(|(package, _)| *package).filter(|package| !is_there(package)).collect()
 }
 
 fn install(missing: &[&str]) -> Result<()> {

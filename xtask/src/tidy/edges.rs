@@ -5,19 +5,28 @@ use crate::tidy::Finding;
 use crate::workspace::Package;
 
 /// Every crate of the workspace and the crates of the workspace it may use, from the bottom to the top.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("shimkeeper-core", &[]),
     ("shimkeeper-proto", &[]),
     ("shimkeeper-protogen", &[]),
     ("shimkeeper-ttrpc", &[]),
     ("shimkeeper-shim", &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-ttrpc"]),
     ("shimkeeper-events", &["shimkeeper-core", "shimkeeper-proto"]),
+    ("shimkeeper-store", &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-events"]),
     (
         "shimkeeper",
         &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-ttrpc", "shimkeeper-shim", "shimkeeper-events"],
     ),
-    ("shimkeeper-cli", &["shimkeeper-core", "shimkeeper"]),
-    ("shimkeeper-testkit", &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-ttrpc"]),
+    (
+        "shimkeeper-api",
+        &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-events", "shimkeeper-store", "shimkeeper"],
+    ),
+    ("shimkeeper-daemon", &["shimkeeper-core", "shimkeeper", "shimkeeper-store", "shimkeeper-api"]),
+    (
+        "shimkeeper-cli",
+        &["shimkeeper-core", "shimkeeper-proto", "shimkeeper", "shimkeeper-store", "shimkeeper-daemon"],
+    ),
+    ("shimkeeper-testkit", &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-ttrpc", "shimkeeper-events"]),
     (
         "shimkeeper-bench",
         &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-shim", "shimkeeper", "shimkeeper-testkit"],

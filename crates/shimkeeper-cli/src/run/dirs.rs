@@ -41,7 +41,7 @@ impl RunDirs {
 
     /// Opens the manager on them. Private ones are gone if that fails.
     pub(crate) async fn open(&mut self, debug: bool) -> Result<Manager, Failure> {
-        let config = Config::new(&self.state, &self.root).debug(debug);
+        let config = Config::new(&self.state, &self.root).debug(debug).without_journal();
         let opened = Box::pin(Manager::open(config)).await.map_err(|error| Failure::of_library(&error));
         if let Some(private) = &mut self.private {
             if opened.is_err() {

@@ -17,10 +17,11 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Serialize;
 use shimkeeper_core::Exit;
+use shimkeeper_core::time::to_rfc3339;
 
 use crate::args::{Output, ReportArgs};
 use crate::failure::{Failure, say};
@@ -85,7 +86,7 @@ impl ExitReport {
         Self {
             status: exit.status,
             signal: exit_code::signal_of(exit.status),
-            at: rfc3339(exit.at),
+            at: to_rfc3339(exit.at),
             provenance: exit.provenance.as_str(),
         }
     }
@@ -204,31 +205,10 @@ fn milliseconds(took: Duration) -> f64 {
     (took.as_secs_f64() * 1e7).round() / 1e4
 }
 
-/// As in RFC 3339, in UTC. Times before 1970 are told as 1970.
-fn rfc3339(at: SystemTime) -> String {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", since.subsec_nanos())
-}
-
-/// The date of a day counted from 1970-01-01. Years are taken to begin in March, so that the leap day is the last
-/// of its year, and months then follow a pattern of 153 days for five.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use shimkeeper_core::{Kind, Provenance};
 
@@ -279,16 +259,5 @@ mod tests {
         report.phase("run", Duration::from_micros(2500));
         let table = "  create          40.0 ms\n  run              2.5 ms\n  total           42.5 ms\n";
         assert_eq!(report.table(), table);
-    }
-
-    #[test]
-    fn dates_are_right_around_leap_days() {
-        let at = |seconds| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000000000Z");
-        assert_eq!(at(951_868_800), "2000-03-01T00:00:00.000000000Z");
-        assert_eq!(at(4_107_542_399), "2100-02-28T23:59:59.000000000Z");
-        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00.000000000Z", "2100 is no leap year");
-        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), at(0));
     }
 }

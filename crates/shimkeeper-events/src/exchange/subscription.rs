@@ -177,6 +177,14 @@ impl Slot {
         Offer::Taken(queue.waker.take())
     }
 
+    /// Puts in what was there before the subscriber, within no limits of its own.
+    pub(super) fn welcome(&self, event: &Arc<Envelope>) {
+        let mut queue = self.lock();
+        let bytes = event.queue_bytes();
+        queue.events.push_back((Arc::clone(event), bytes));
+        queue.bytes += bytes;
+    }
+
     /// Lets no more in; what is queued stays.
     pub(super) fn close(&self) -> Option<Waker> {
         let mut queue = self.lock();

@@ -172,3 +172,61 @@ fn publishers_at_once_are_seen_in_one_order_by_all_and_leaving_disturbs_nobody()
         assert_eq!(own, (publisher * EVENTS..(publisher + 1) * EVENTS).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn who_is_expected_gets_first_what_was_published_for_it_and_each_event_once() {
+    let exchange = Exchange::new();
+    let mut early = all(&exchange);
+    exchange.publish_to_expected(&event(0));
+    exchange.expect();
+    exchange.publish_to_expected(&event(1));
+    exchange.publish(&event(2));
+    let limits = Limits { events: 1, bytes: 1 };
+    let mut late = exchange.subscribe(Filters::everything(), limits).unwrap();
+    exchange.publish_to_expected(&event(3));
+    let none = Filters::parse(["topic==\"/tasks/exit\""]).unwrap();
+    assert_eq!(
+        exchange.subscribe(none, limits).unwrap().queued(),
+        0,
+        "filters hold for what was before, too"
+    );
+    exchange.expect_no_more();
+    exchange.publish_to_expected(&event(4));
+    assert_eq!(all(&exchange).queued(), 0);
+    assert_eq!(drain(&mut early), [0, 1, 2, 3, 4]);
+    assert_eq!(number(&late.try_next().unwrap().unwrap()), 1);
+    assert!(late.try_next().is_err(), "its own limits hold for what comes after");
+}
+
+#[test]
+fn what_is_kept_for_those_who_are_expected_is_bounded() {
+    let exchange = Exchange::new();
+    exchange.expect();
+    for n in 0..Limits::default().events + 7 {
+        exchange.publish_to_expected(&event(n));
+    }
+    assert_eq!(all(&exchange).queued(), Limits::default().events);
+}
+
+#[test]
+fn whoever_subscribes_meanwhile_has_each_event_once() {
+    const EVENTS: usize = 300;
+    let exchange = Exchange::new();
+    exchange.expect();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..EVENTS {
+                exchange.publish_to_expected(&event(n));
+            }
+        });
+        let mut seen: Vec<_> = (0..EVENTS).map(|_| all(&exchange)).collect();
+        let last = all(&exchange);
+        while last.queued() < EVENTS {
+            thread::yield_now();
+        }
+        seen.push(last);
+        for mut one in seen {
+            assert_eq!(drain(&mut one), (0..EVENTS).collect::<Vec<_>>());
+        }
+    });
+}

@@ -55,6 +55,11 @@ impl Replay {
         Self { dir: dir.to_owned(), files, open: None, held: None, at: since, end }
     }
 
+    /// The last number accounted for so far.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
     /// The next undamaged event after `at`.
     fn read(&mut self) -> Result<Option<(u64, Envelope)>, JournalError> {
         loop {

@@ -77,7 +77,7 @@ fn what_is_appended_is_replayed_also_after_reopening() {
     assert_eq!(journal.append(&events, now()).unwrap(), 1..4);
     assert_eq!(events[2].sequence(), NonZeroU64::new(3));
     assert_eq!(replayed(&journal, 0), [1, 2, 3]);
-    drop(journal);
+    journal.close().unwrap();
     let mut journal = Journal::open(&path, JournalLimits::default()).unwrap();
     assert_eq!(journal.append(&batch(4..5), now()).unwrap(), 4..5);
     assert_eq!(replayed(&journal, 2), [3, 4]);
@@ -123,7 +123,9 @@ fn a_batch_torn_at_any_byte_is_cut_off_and_its_numbers_are_not_given_again() {
             // A file may also have been made longer before its data was there: zeros.
             let _ = fs::remove_file(path.join("floor"));
             fs::write(&file, [&whole[..cut], &vec![0; filler]].concat()).unwrap();
-            let opened = Journal::open(&path, JournalLimits::default()).unwrap().last();
+            let journal = Journal::open(&path, JournalLimits::default()).unwrap();
+            let opened = journal.last();
+            journal.close().unwrap();
             let mut journal = Journal::open(&path, JournalLimits::default()).unwrap();
             assert_eq!(journal.last(), opened, "what was cut off is remembered");
             let expected: Vec<_> = (1..=(cut / record) as u64).collect();
@@ -188,7 +190,7 @@ fn the_oldest_files_go_when_there_are_too_many_bytes() {
     assert!(journal.bytes() > small().max_bytes - 2 * small().segment_bytes, "no more than needed");
     let on_disk: u64 = segment_files(&path).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
     assert_eq!(on_disk, journal.bytes());
-    drop(journal);
+    journal.close().unwrap();
     assert_eq!(replayed(&Journal::open(&path, small()).unwrap(), 0), events);
 }
 
@@ -200,11 +202,11 @@ fn what_is_too_old_is_forgotten_but_its_numbers_are_not() {
     journal.append(&batch(1..20), now()).unwrap();
     journal.prune(now() + HOUR).unwrap();
     assert_eq!(replayed(&journal, 0).len(), 19);
-    drop(journal);
+    journal.close().unwrap();
     let mut journal = Journal::open(&path, small()).unwrap();
     journal.prune(now() + HOUR + Duration::from_secs(1)).unwrap();
     assert_eq!((segment_files(&path).len(), replayed(&journal, 0).len()), (0, 0));
-    drop(journal);
+    journal.close().unwrap();
     let mut journal = Journal::open(&path, small()).unwrap();
     assert_eq!(journal.append(&batch(20..21), now()).unwrap(), 20..21);
     assert_eq!(replayed(&journal, 0), [20]);
@@ -222,10 +224,28 @@ fn a_failed_write_is_a_gap_that_survives_and_the_next_batch_is_kept() {
     let error = journal.append(&lost, now()).unwrap_err();
     assert!(matches!(error, JournalError::Append { first: 3, lost: Gap { from: 3, to: 4 }, .. }));
     assert_eq!(lost[1].sequence(), NonZeroU64::new(4), "may be delivered live, with its number");
-    drop(journal);
+    journal.close().unwrap();
     let mut journal = Journal::open(&path, JournalLimits::default()).unwrap();
     assert_eq!(journal.append(&batch(5..6), now()).unwrap(), 5..6);
     assert_eq!(replayed(&journal, 0), [1, 2, 5]);
+}
+
+#[test]
+fn who_dies_without_closing_leaves_a_gap_for_what_nobody_knows_of() {
+    let dir = scratch();
+    let path = dir.path().join("journal");
+    drop(Journal::open(&path, small()).unwrap());
+    let mut journal = Journal::open(&path, small()).unwrap();
+    assert_eq!(journal.last(), 0, "before the first event there was nobody to lose one");
+    journal.append(&batch(1..3), now()).unwrap();
+    journal.skip(2).unwrap();
+    drop(journal);
+    for last in 5..7 {
+        let journal = Journal::open(&path, small()).unwrap();
+        assert_eq!(journal.last(), last);
+        let gaps: Vec<_> = journal.replay(0).unwrap().map(Result::unwrap).skip(2).collect();
+        assert!(matches!(gaps[..], [Replayed::Gap(Gap { from: 3, to })] if to == last), "{gaps:?}");
+    }
 }
 
 #[test]
@@ -270,7 +290,7 @@ fn a_full_disk_loses_what_does_not_fit_and_says_so() {
     assert_eq!(error.kind(), Kind::ResourceExhausted, "{error:?}");
     let JournalError::Append { lost, .. } = error else { panic!("{error:?}") };
     assert_eq!(lost.to, journal.last());
-    drop(journal);
+    journal.close().unwrap();
 
     // Still full: it opens, and remembers what it gave.
     let mut journal = Journal::open(&path, limits).unwrap();
@@ -309,7 +329,9 @@ enum Step {
     Append(u64),
     Fail(u64),
     Age(u64),
+    Skip(u64),
     Reopen,
+    Crash,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -317,7 +339,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..12_u64).prop_map(Step::Append),
         1 => (1..4_u64).prop_map(Step::Fail),
         1 => (0..3000_u64).prop_map(Step::Age),
-        2 => Just(Step::Reopen),
+        1 => (1..4_u64).prop_map(Step::Skip),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
     ];
     prop::collection::vec(step, 0..40)
 }
@@ -358,9 +382,18 @@ proptest! {
                     clock += Duration::from_secs(seconds);
                     journal.prune(clock).unwrap();
                 }
+                Step::Skip(count) => {
+                    journal.skip(count).unwrap();
+                    given += count;
+                }
                 Step::Reopen => {
+                    journal.close().unwrap();
+                    journal = Journal::open(&path, small()).unwrap();
+                }
+                Step::Crash => {
                     drop(journal);
                     journal = Journal::open(&path, small()).unwrap();
+                    given += u64::from(given > 0);
                 }
             }
             prop_assert_eq!(journal.last(), given);

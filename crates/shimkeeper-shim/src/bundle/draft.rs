@@ -8,6 +8,7 @@ use shimkeeper_core::TaskKey;
 
 use super::{Bundle, BundleError, CONFIG, ROOTFS, WORK, removal};
 use crate::dirs::{StateDirs, TRAVERSABLE};
+use crate::failpoint;
 use crate::fs::{Dir, Durability, FsError};
 
 /// What goes into a bundle.
@@ -67,9 +68,11 @@ impl BundleDraft {
     fn build(&mut self, spec: &BundleSpec<'_>) -> Result<(), BundleError> {
         let key = self.bundle.key.clone();
         let dir = self.make_bundle_dir(&key, spec.container_root_host_gid)?;
+        failpoint::hit("C1");
         self.make_work_dir(&key)?;
         dir.make_dir(ROOTFS, TRAVERSABLE)?;
         dir.make_symlink(&self.bundle.work_dir(), WORK)?;
+        failpoint::hit("C2");
         if !spec.json.is_empty() {
             dir.write_atomic(CONFIG, spec.json, CONFIG_MODE, Durability::Process)?;
         }

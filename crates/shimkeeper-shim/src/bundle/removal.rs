@@ -17,6 +17,7 @@ use shimkeeper_core::{Incarnation, TaskKey};
 
 use super::{Bundle, BundleError};
 use crate::dirs::StateDirs;
+use crate::failpoint;
 use crate::fs::{Dir, FsError, remove_tree};
 use crate::mounts;
 
@@ -44,6 +45,7 @@ impl Bundle {
     /// hidden, and goes with the next [`StateDirs::sweep_trash`].
     pub fn remove(&self) -> Result<(), BundleError> {
         let work = remove_work_dir(self);
+        failpoint::hit("D7");
         match (remove_bundle_dir(self), work) {
             (Ok(()), Ok(())) => Ok(()),
             (Err(error), Ok(())) | (Ok(()), Err(error)) => Err(error),
@@ -70,6 +72,24 @@ impl StateDirs {
 }
 
 impl StateDirs {
+    /// Removes what an interrupted removal left of a task that has no bundle any more.
+    ///
+    /// # Errors
+    /// [`BundleError`] naming what is in the way.
+    pub fn remove_leftovers(&self, key: &TaskKey) -> Result<(), BundleError> {
+        for tasks in [self.state_tasks()?, self.root_tasks()?] {
+            let namespace = match tasks.open_dir(key.namespace.as_str()) {
+                Ok(namespace) => namespace,
+                Err(error) if error.is(Errno::NOENT) => continue,
+                Err(error) => return Err(BundleError::Fs(error)),
+            };
+            for entry in namespace.entries()?.iter().filter(|entry| is_leftover_of(&entry.name, key)) {
+                delete(&namespace, &entry.name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the scratch directory of a task that has no bundle.
     ///
     /// # Errors
@@ -105,9 +125,13 @@ pub(super) fn remove(namespace: &Dir, name: &str) -> Result<(), BundleError> {
         return Ok(());
     }
     mounts::unmount_below(&namespace.path().join(name))?;
+    failpoint::hit("D5");
     let aside = format!(".{name}-{}", Incarnation::fresh());
     match namespace.rename(name, &aside) {
-        Ok(()) => delete(namespace, OsStr::new(&aside)),
+        Ok(()) => {
+            failpoint::hit("D6");
+            delete(namespace, OsStr::new(&aside))
+        }
         Err(error) if error.is(Errno::NOENT) => Ok(()),
         Err(error) if error.is(Errno::BUSY) => {
             Err(BundleError::Mounted { path: namespace.path().join(name) })
@@ -148,6 +172,11 @@ fn sweep_tree(tasks: &Dir, swept: &mut Swept) -> Result<(), BundleError> {
         }
     }
     Ok(())
+}
+
+fn is_leftover_of(name: &OsStr, key: &TaskKey) -> bool {
+    let life = || name.to_str()?.strip_prefix('.')?.strip_prefix(key.id.as_str())?.strip_prefix('-');
+    life().is_some_and(|life| life.parse::<Incarnation>().is_ok())
 }
 
 fn is_hidden(name: &OsStr) -> bool {

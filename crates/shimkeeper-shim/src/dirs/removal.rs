@@ -55,6 +55,7 @@ impl StateDirs {
     /// [`RemoveDirsError`] naming what is in the way.
     pub fn remove(&self) -> Result<(), RemoveDirsError> {
         self.has_no_bundle()?;
+        self.sandboxes().has_no_bundle()?;
         let dirs = [self.state(), self.root()];
         for dir in dirs {
             is_not_mounted_in(dir)?;
@@ -154,8 +155,13 @@ mod tests {
         assert_eq!(error.kind(), Kind::FailedPrecondition);
         assert!(matches!(&error, RemoveDirsError::Bundle { path } if *path == bundle), "{error}");
         assert!(bundle.exists() && dirs.root().exists());
-        fs::rename(&bundle, bundle.with_file_name("not an id")).unwrap();
+        let foreign = bundle.with_file_name("not an id");
+        fs::rename(&bundle, &foreign).unwrap();
         assert!(matches!(dirs.remove(), Err(RemoveDirsError::Foreign { count: 1, .. })));
+        fs::remove_dir(foreign).unwrap();
+        let sandbox = dirs.sandboxes().bundle_dir(&shimkeeper_core::TaskKey::parse("ns", "pod").unwrap());
+        fs::create_dir_all(&sandbox).unwrap();
+        assert!(matches!(dirs.remove(), Err(RemoveDirsError::Bundle { path }) if path == sandbox));
     }
 
     #[test]

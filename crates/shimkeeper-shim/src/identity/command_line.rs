@@ -16,22 +16,57 @@ use crate::Bundle;
 /// Flag of `/proc/net/unix` for a socket that accepts connections.
 const LISTENS: &str = "00010000";
 
-/// Every process that was started as the shim of this bundle: with its namespace and id, in its directory. Another
-/// manager may have a task of the same name, so the name alone says nothing. One that only looks like it proves
-/// nothing either, and a shim that several tasks share is found by one of them only.
-pub fn find_by_command_line(bundle: &Bundle) -> Vec<ProcessIdentity> {
-    let (key, dir) = (bundle.key(), bundle.dir());
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter_map(|pid| {
-            let before = ProcessIdentity::of(pid).ok()??;
-            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let is_there = || fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir);
-            let found = is_shim_of(key, &command) && is_there() && before.is_alive().ok()?;
-            (found && ProcessIdentity::of(pid).ok()? == Some(before)).then_some(before)
-        })
-        .collect()
+/// The processes that were started as shims, as they were at one moment: the table of processes is read once for many
+/// bundles.
+#[derive(Debug, Default)]
+pub struct ShimProcesses(Vec<ShimProcess>);
+
+#[derive(Debug)]
+struct ShimProcess {
+    identity: ProcessIdentity,
+    command: Vec<u8>,
+    dir: PathBuf,
+}
+
+impl ShimProcesses {
+    /// Those there are now.
+    pub fn now() -> Self {
+        let Ok(entries) = fs::read_dir("/proc") else { return Self::default() };
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        Self(pids.filter_map(ShimProcess::of).collect())
+    }
+
+    /// Every process that was started as the shim of this bundle, with its namespace and id and in its directory, and
+    /// is alive. Another manager may have a task of the same name, so the name alone says nothing. One that only looks
+    /// like it proves nothing either, and a shim that several tasks share is found by one of them only.
+    pub fn of(&self, bundle: &Bundle) -> Vec<ProcessIdentity> {
+        let (key, dir) = (bundle.key(), bundle.dir());
+        let is_its = |process: &&ShimProcess| {
+            process.dir == dir
+                && is_shim_of(key, &process.command)
+                // Where that cannot be found out, it may live.
+                && process.identity.is_alive().unwrap_or(true)
+        };
+        self.0.iter().filter(is_its).map(|process| process.identity).collect()
+    }
+}
+
+impl ShimProcess {
+    fn of(pid: u32) -> Option<Self> {
+        let before = ProcessIdentity::of(pid).ok()??;
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        if !is_shim(&command) {
+            return None;
+        }
+        let dir = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+        let same = ProcessIdentity::of(pid).ok()? == Some(before);
+        same.then_some(Self { identity: before, command, dir })
+    }
+}
+
+/// Whether the program's name is that of a shim.
+fn is_shim(command: &[u8]) -> bool {
+    command.split(|b| *b == 0).next().is_some_and(|program| program.windows(4).any(|w| w == b"shim"))
 }
 
 fn is_shim_of(key: &TaskKey, command: &[u8]) -> bool {
@@ -42,7 +77,7 @@ fn is_shim_of(key: &TaskKey, command: &[u8]) -> bool {
             .any(|pair| pair[0].strip_prefix(b"-").is_some_and(|f| f == flag) && pair[1] == value.as_bytes())
     };
     let is_helper = words.iter().any(|word| matches!(*word, b"start" | b"delete"));
-    words[0].windows(b"shim".len()).any(|w| w == b"shim")
+    is_shim(command)
         && follows(b"namespace", key.namespace.as_str())
         && follows(b"id", key.id.as_str())
         && !is_helper

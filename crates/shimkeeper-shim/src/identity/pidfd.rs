@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{IdentityError, ProcessIdentity};
+use super::{IdentityError, ProcessIdentity, stat};
 
 /// A handle of a process that was checked to be the one that was meant.
 #[derive(Debug)]
@@ -96,18 +96,21 @@ impl Pidfd {
         fd.readable().await.map(drop).map_err(failed)
     }
 
-    /// How the process ended, known to the kernel once its parent has waited for it; `None` before that, and on
-    /// kernels before 6.15.
+    /// How the process ended, as the kernel knows it: before its parent has waited for it from its entry in `/proc`,
+    /// after that from the pidfd, on kernels from 6.15. `None` if it runs, or nobody can say.
     ///
     /// # Errors
     /// [`IdentityError`] if the kernel refuses for another reason.
     pub fn exit_status(&self) -> Result<Option<ProcessExit>, IdentityError> {
-        match exit_info(self.fd.as_fd()) {
-            Ok(info) if info.mask & INFO_EXIT != 0 => Ok(Some(ProcessExit::of_wait_status(info.exit_code))),
+        // The entry first: its parent may wait for it at any moment, and then the pidfd has it.
+        let waiting = self.identity.wait_status()?;
+        let status = match exit_info(self.fd.as_fd()) {
+            Ok(info) if info.mask & INFO_EXIT != 0 => Some(info.exit_code),
             // ENOTTY, EINVAL: an older kernel. ESRCH: gone, and nothing was kept.
-            Ok(_) | Err(Errno::NOTTY | Errno::INVAL | Errno::SRCH) => Ok(None),
-            Err(errno) => Err(self.identity.failed("ask for the exit status of", errno.into())),
-        }
+            Ok(_) | Err(Errno::NOTTY | Errno::INVAL | Errno::SRCH) => waiting,
+            Err(errno) => return Err(self.identity.failed("ask for the exit status of", errno.into())),
+        };
+        Ok(status.map(ProcessExit::of_wait_status))
     }
 }
 
@@ -150,6 +153,17 @@ impl ProcessExit {
 }
 
 impl ProcessIdentity {
+    /// The wait status of a process that has ended, and that nobody has waited for.
+    fn wait_status(&self) -> Result<Option<i32>, IdentityError> {
+        let Some(stat) = stat(self.pid)? else { return Ok(None) };
+        if stat.start_time != self.start_time || stat.state != b'Z' {
+            return Ok(None);
+        }
+        // Zero is also what the kernel shows to those who may not see it; the same right leads to its namespaces.
+        let may_see = || std::fs::read_link(format!("/proc/{}/ns/user", self.pid)).is_ok();
+        Ok(Some(stat.exit_code).filter(|status| *status != 0 || may_see()))
+    }
+
     fn failed(&self, verb: &'static str, source: io::Error) -> IdentityError {
         IdentityError::Pidfd { verb, pid: self.pid, source }
     }

@@ -30,6 +30,11 @@ async fn the_exit_code_is_known_through_the_pidfd() {
     drop(child.stdin.take());
     soon(async { tokio::try_join!(pidfd.exited(), pidfd.exited()) }).await.unwrap();
     assert!(!identity.is_alive().unwrap(), "a zombie is dead");
+    assert_eq!(
+        pidfd.exit_status().unwrap(),
+        Some(ProcessExit::Code(7)),
+        "nobody has waited for it, on any kernel"
+    );
     assert!(Pidfd::open(&identity).unwrap().is_some(), "and has its pid still");
     child.wait().unwrap();
 
@@ -41,6 +46,17 @@ async fn the_exit_code_is_known_through_the_pidfd() {
         Some(exit) => assert_eq!((exit, exit.status()), (ProcessExit::Code(7), 7)),
         None => assert!(!kernel_keeps_exit_codes(), "this kernel keeps exit codes"),
     }
+}
+
+#[tokio::test]
+async fn a_zombie_that_went_well_is_told_from_one_that_may_not_be_seen() {
+    let mut child = shell("read _; exit 0");
+    let identity = ProcessIdentity::of(child.id()).unwrap().unwrap();
+    let pidfd = Pidfd::open(&identity).unwrap().unwrap();
+    drop(child.stdin.take());
+    soon(pidfd.exited()).await.unwrap();
+    assert_eq!(pidfd.exit_status().unwrap(), Some(ProcessExit::Code(0)));
+    child.wait().unwrap();
 }
 
 #[tokio::test]
@@ -137,12 +153,13 @@ fn marked_processes_are_found_with_their_children() {
 
 #[test]
 fn a_programs_name_cannot_shift_the_fields() {
-    let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
+    let before = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242";
+    let after = " 0".repeat(29);
     for name in ["sh", "a b", ") R 1 (", "))((", ""] {
-        let text = format!("12 ({name}) {fields}\n");
+        let text = format!("12 ({name}) {before}{after} 1792\n");
         assert_eq!(
             parse_stat(text.as_bytes()),
-            Some(Stat { state: b'S', parent: 1, start_time: 4242 }),
+            Some(Stat { state: b'S', parent: 1, threads: 17, start_time: 4242, exit_code: 7 << 8 }),
             "{name}"
         );
     }
@@ -155,4 +172,15 @@ proptest! {
     fn no_stat_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse_stat(&text);
     }
+}
+
+#[test]
+fn the_time_of_a_start_is_between_two_looks_at_the_clock() {
+    let slack = Duration::from_secs(1);
+    let before = SystemTime::now() - slack;
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let started = ProcessIdentity::of(child.id()).unwrap().unwrap().started_at();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(before < started && started < SystemTime::now() + slack, "{started:?}");
 }

@@ -10,6 +10,10 @@ use crate::bundle::Bundle;
 use crate::identity::MARK;
 use crate::resolve::ShimBinary;
 
+/// What a service manager says to this process alone. runc takes `NOTIFY_SOCKET` for the container's.
+const OF_THE_SERVICE_MANAGER: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+
 /// The call for one task.
 ///
 /// Our own environment is passed on, as containerd does: proxies, tracing and library paths reach the shim so.
@@ -45,6 +49,9 @@ pub(super) fn for_task(binary: &ShimBinary, action: Action, cx: &LaunchContext, 
 /// The binary, in a process group of its own, with pipes. No `pre_exec`: that would turn the spawn into a fork.
 pub(super) fn plain(binary: &ShimBinary) -> Command {
     let mut command = Command::new(binary.path());
+    for name in OF_THE_SERVICE_MANAGER {
+        command.env_remove(name);
+    }
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

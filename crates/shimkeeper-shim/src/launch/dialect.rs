@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +13,7 @@ use shimkeeper_proto::containerd::runtime::bootstrap::v1::{BootstrapParams, Exte
 use shimkeeper_proto::google::protobuf;
 
 use super::{Ended, LaunchContext, LaunchError};
-use crate::resolve::ShimBinary;
+use crate::resolve::{FileVersion, ShimBinary};
 
 /// A form of the standard input of `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,14 +30,6 @@ pub struct DialectMemory {
     first: Dialect,
     may_change: bool,
     known: Mutex<HashMap<FileVersion, Dialect>>,
-}
-
-/// A binary as it is now; another one under the same path is another version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct FileVersion {
-    device: u64,
-    inode: u64,
-    modified: (i64, i64),
 }
 
 /// More binaries than a host has; beyond this everything is forgotten.
@@ -70,7 +61,7 @@ impl DialectMemory {
 
     /// The form to try first with this binary.
     pub(super) fn first_for(&self, binary: &ShimBinary) -> Dialect {
-        let version = FileVersion::of(binary.path());
+        let version = binary.version();
         version.and_then(|version| self.known().get(&version).copied()).unwrap_or(self.first)
     }
 
@@ -86,7 +77,7 @@ impl DialectMemory {
     }
 
     pub(super) fn remember(&self, binary: &ShimBinary, dialect: Dialect) {
-        let Some(version) = FileVersion::of(binary.path()) else { return };
+        let Some(version) = binary.version() else { return };
         let mut known = self.known();
         if known.len() >= MAX_KNOWN && !known.contains_key(&version) {
             known.clear();
@@ -102,13 +93,6 @@ impl DialectMemory {
 impl Default for DialectMemory {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl FileVersion {
-    fn of(path: &Path) -> Option<Self> {
-        let file = std::fs::metadata(path).ok()?;
-        Some(Self { device: file.dev(), inode: file.ino(), modified: (file.mtime(), file.mtime_nsec()) })
     }
 }
 

@@ -65,6 +65,50 @@ async fn our_own_close_is_an_end_like_any_other() {
 }
 
 #[tokio::test]
+async fn a_share_ends_by_itself_and_the_last_one_closes_the_wire() {
+    for api in APIS {
+        let shim = FakeShim::start(api, Behaviour::HangOnWait);
+        let first = shim.dial().await;
+        let second = first.share().expect("the wire is open");
+        let waiting = {
+            let (first, request) = (first.clone(), task::WaitRequest::default());
+            shim.tasks.spawn(async move { first.wait(&Call::unbounded(), &request).await })
+        };
+        shim.has_seen("Wait").await;
+        first.close();
+        first.close();
+        let error = timeout(LONG, waiting).await.expect("its calls end").unwrap().unwrap_err();
+        assert!(error.is_closed(), "{api}: {error}");
+        assert_eq!(first.close_reason(), Some(CloseReason::Local), "{api}");
+        assert_eq!(second.close_reason(), None, "{api}");
+        second.connect(&Call::within(LONG), &task::ConnectRequest::default()).await.unwrap();
+        let third = first.share().expect("the wire is open, though this share is not");
+        drop(second);
+        third.connect(&Call::within(LONG), &task::ConnectRequest::default()).await.unwrap();
+        third.close();
+        assert!(first.share().is_none(), "{api}: the wire is closed for good");
+        // Two handles are still there.
+        drivers_end(&shim.tasks).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_shim_ends_every_share() {
+    for api in APIS {
+        let mut shim = FakeShim::start(api, Behaviour::Answer);
+        let first = shim.dial().await;
+        let second = first.share().expect("the wire is open");
+        shim.kill();
+        let reasons = timeout(LONG, async { [first.closed().await, second.closed().await] }).await.unwrap();
+        assert_eq!(reasons[0], reasons[1], "{api}");
+        assert_ne!(reasons[0], CloseReason::Local, "{api}");
+        second.close();
+        first.close();
+        drivers_end(&shim.tasks).await;
+    }
+}
+
+#[tokio::test]
 async fn the_last_clone_closes_the_connection() {
     for api in APIS {
         let shim = FakeShim::start(api, Behaviour::Answer);

@@ -66,8 +66,12 @@ impl Helper<'_> {
         Ok(None)
     }
 
-    /// Starts the server and waits until it listens; joins one that already does.
+    /// Starts the server and waits until it listens; joins one that already does. Of several helpers of one group one
+    /// does so at a time: a socket that is about to be listened on is not to be taken for a dead one.
     fn serve(&self) -> Result<(), Failed> {
+        let path = self.socket.with_extension("lock");
+        let lock = fs::File::create(&path).map_err(|e| format!("making {}: {e}", path.display()))?;
+        lock.lock().map_err(|e| format!("locking {}: {e}", path.display()))?;
         if UnixStream::connect(&self.socket).is_ok() {
             return Ok(());
         }
@@ -136,14 +140,22 @@ fn check_dialect(accepted: Dialect, params: Option<&BootstrapParams>) -> Result<
     }
 }
 
-/// The same for every start of one task under one manager, as a real shim's.
+/// The same for every start of one task, or one group of them, under one manager, as a real shim's.
 fn socket(script: &Script, args: &Args, bundle: &Path, params: Option<&BootstrapParams>) -> PathBuf {
     let told = params.and_then(|params| params.socket_dir.clone()).map(PathBuf::from);
     let from_env = || std::env::var_os(SOCKET_DIR_ENV).map(PathBuf::from);
     let dir = script.socket_dir.clone().or(told).or_else(from_env).unwrap_or_else(|| bundle.to_owned());
     let mut hasher = DefaultHasher::new();
-    (&args.address, &args.namespace, &args.id).hash(&mut hasher);
+    let group = group(bundle).unwrap_or_else(|| args.id.clone());
+    (&args.address, &args.namespace, &group).hash(&mut hasher);
     dir.join(format!("{:016x}", hasher.finish()))
+}
+
+/// The group that the annotations of the container's spec name: those of one group share one shim, as with runc's.
+fn group(bundle: &Path) -> Option<String> {
+    let spec: serde_json::Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
+    let named = |name: &str| Some(spec["annotations"][name].as_str()?.to_owned());
+    named("io.containerd.runc.v2.group").or_else(|| named("io.kubernetes.cri.sandbox-id"))
 }
 
 fn print(bytes: &[u8]) -> Result<(), Failed> {

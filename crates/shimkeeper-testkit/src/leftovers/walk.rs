@@ -27,21 +27,37 @@ impl Special {
     }
 }
 
-/// The entries of every namespace in `dir`: those that are meant, and the hidden ones.
-pub(super) fn entries(dir: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+/// What is in the directories in `dir`: what is meant, and what is hidden.
+pub(super) fn grandchildren(dir: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let namespaces = sorted(dir).into_iter().map(|namespace| namespace.path());
     let entries = namespaces.flat_map(|namespace| sorted(&namespace)).map(|entry| entry.path());
     entries.partition(|path| !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")))
 }
 
-/// The directories of a control group in every hierarchy that is mounted.
-pub(super) fn cgroups(path: &str) -> Vec<PathBuf> {
+/// The control groups below one, in every hierarchy that is mounted.
+pub(crate) fn cgroups_below(path: &str) -> Vec<PathBuf> {
+    let below = places(path).into_iter().flat_map(|place| sorted(&place));
+    below
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Removes a control group that runtimes made and left; it stays where it is in use.
+pub(crate) fn remove_cgroups(path: &str) {
+    for place in places(path) {
+        let _ = fs::remove_dir(place);
+    }
+}
+
+/// Where a control group is, or would be, in every hierarchy.
+fn places(path: &str) -> Vec<PathBuf> {
     let mount = Path::new("/sys/fs/cgroup");
     let path = path.trim_start_matches('/');
     let hierarchies =
         sorted(mount).into_iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let places = hierarchies.map(|hierarchy| hierarchy.path().join(path));
-    std::iter::once(mount.join(path)).chain(places).filter(|place| place.is_dir()).collect()
+    let below = hierarchies.map(|hierarchy| hierarchy.path().join(path));
+    std::iter::once(mount.join(path)).chain(below).collect()
 }
 
 fn sorted(dir: &Path) -> Vec<DirEntry> {

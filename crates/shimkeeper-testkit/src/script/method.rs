@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The RPCs of the task service, as scripts name them.
+//! The RPCs of the task service and of the sandbox service, as scripts name them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An RPC of the task service.
+/// An RPC of the task service or of the sandbox service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are those of the protocol")]
 pub enum Method {
@@ -29,10 +29,19 @@ pub enum Method {
     Stats,
     Connect,
     Shutdown,
+    CreateSandbox,
+    StartSandbox,
+    Platform,
+    StopSandbox,
+    WaitSandbox,
+    SandboxStatus,
+    PingSandbox,
+    ShutdownSandbox,
+    SandboxMetrics,
 }
 
 impl Method {
-    /// Every RPC.
+    /// Every RPC of the task service.
     pub const ALL: [Self; 17] = [
         Self::State,
         Self::Create,
@@ -51,6 +60,19 @@ impl Method {
         Self::Stats,
         Self::Connect,
         Self::Shutdown,
+    ];
+
+    /// Every RPC of the sandbox service.
+    pub const SANDBOX: [Self; 9] = [
+        Self::CreateSandbox,
+        Self::StartSandbox,
+        Self::Platform,
+        Self::StopSandbox,
+        Self::WaitSandbox,
+        Self::SandboxStatus,
+        Self::PingSandbox,
+        Self::ShutdownSandbox,
+        Self::SandboxMetrics,
     ];
 
     /// The name on the wire.
@@ -74,12 +96,26 @@ impl Method {
             Self::Stats => "Stats",
             Self::Connect => "Connect",
             Self::Shutdown => "Shutdown",
+            Self::CreateSandbox => "CreateSandbox",
+            Self::StartSandbox => "StartSandbox",
+            Self::Platform => "Platform",
+            Self::StopSandbox => "StopSandbox",
+            Self::WaitSandbox => "WaitSandbox",
+            Self::SandboxStatus => "SandboxStatus",
+            Self::PingSandbox => "PingSandbox",
+            Self::ShutdownSandbox => "ShutdownSandbox",
+            Self::SandboxMetrics => "SandboxMetrics",
         }
     }
 
-    /// The RPC with this name on the wire.
+    /// The RPC of the task service with this name on the wire.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
+    /// The RPC of the sandbox service with this name on the wire.
+    pub(crate) fn from_sandbox_name(name: &str) -> Option<Self> {
+        Self::SANDBOX.into_iter().find(|method| method.name() == name)
     }
 }
 

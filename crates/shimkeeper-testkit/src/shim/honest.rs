@@ -52,6 +52,15 @@ impl Shim {
                 }
                 empty(Ok(()))
             }
+            Method::CreateSandbox
+            | Method::StartSandbox
+            | Method::Platform
+            | Method::StopSandbox
+            | Method::WaitSandbox
+            | Method::SandboxStatus
+            | Method::PingSandbox
+            | Method::ShutdownSandbox
+            | Method::SandboxMetrics => self.sandbox(method, payload).await,
             Method::Any => Err(Failure::unimplemented("method *")),
         }
     }
@@ -89,13 +98,13 @@ pub(super) fn names(method: Method, payload: Bytes) -> (String, String) {
     }
 }
 
-fn decode<M: Message + Default>(payload: Bytes) -> Result<M, Failure> {
+pub(super) fn decode<M: Message + Default>(payload: Bytes) -> Result<M, Failure> {
     M::decode(payload).map_err(|e| Failure::invalid(format!("unmarshalling the request failed: {e}")))
 }
 
 // Returns a Result because every caller does.
 #[expect(clippy::unnecessary_wraps, reason = "the value of a match whose other arms can fail")]
-fn reply<M: Message>(message: &M) -> Result<Bytes, Failure> {
+pub(super) fn reply<M: Message>(message: &M) -> Result<Bytes, Failure> {
     Ok(message.encode_to_vec().into())
 }
 

@@ -19,13 +19,22 @@ use crate::model::Failure;
 /// What answers calls.
 pub(crate) trait Handler: Send + Sync + 'static {
     /// The answer to a call.
-    fn call<'a>(&'a self, service: &'a str, method: &'a str, payload: Bytes) -> Answering<'a>;
+    fn call<'a>(
+        &'a self,
+        service: &'a str,
+        method: &'a str,
+        metadata: Metadata,
+        payload: Bytes,
+    ) -> Answering<'a>;
 
     /// What happens to a connection instead of serving it.
     fn greeting(&self) -> Option<Fault> {
         None
     }
 }
+
+/// What comes with a call besides its message: keys and values.
+pub(crate) type Metadata = Vec<(String, String)>;
 
 pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
@@ -79,7 +88,8 @@ where
     let (mut from, to) = split(stream);
     let (out, queued) = mpsc::unbounded_channel();
     let line = Line { out, cut: CancellationToken::new(), deaf: CancellationToken::new() };
-    tracker.spawn(write(to, queued, line.cut.clone(), halt.clone()));
+    let gone = CancellationToken::new();
+    tracker.spawn(write(to, queued, [line.cut.clone(), gone.clone()], halt.clone()));
     if let Some(greeting) = handler.greeting() {
         line.fault(0, &greeting, Bytes::new());
     }
@@ -96,7 +106,11 @@ where
             }
             frame = Frame::read(&mut from) => frame,
         };
-        let Ok(Some(frame)) = frame else { return };
+        let Ok(Some(frame)) = frame else {
+            // Calls go on, and nobody is left to answer to.
+            gone.cancel();
+            return;
+        };
         if let Err(why) = check(&frame, &mut last_stream) {
             line.send(&Frame::refusal(frame.stream, 3, why));
             continue;
@@ -135,10 +149,11 @@ async fn answer(frame: Frame, handler: Arc<dyn Handler>, line: Line, halt: Halt)
         line.send(&Frame::refusal(stream, 3, "unmarshalling the request failed"));
         return;
     };
+    let metadata = request.metadata.into_iter().map(|pair| (pair.key, pair.value)).collect();
     let answer = tokio::select! {
         biased;
         () = halt.dead.cancelled() => return,
-        answer = handler.call(&request.service, &request.method, request.payload) => answer,
+        answer = handler.call(&request.service, &request.method, metadata, request.payload) => answer,
         () = line.cut.cancelled() => return,
         () = halt.stopping.cancelled() => return,
     };
@@ -192,11 +207,11 @@ impl Line {
     }
 }
 
-/// Writes what is queued until nobody can queue any more, the connection is cut, or the shim is dead.
+/// Writes what is queued until nobody can queue any more, the connection is cut or the peer gone, or the shim is dead.
 async fn write(
     mut to: impl AsyncWrite + Unpin,
     mut queued: mpsc::UnboundedReceiver<Bytes>,
-    cut: CancellationToken,
+    [cut, gone]: [CancellationToken; 2],
     halt: Halt,
 ) {
     loop {
@@ -205,6 +220,7 @@ async fn write(
             () = halt.dead.cancelled() => return halt.died().await,
             bytes = queued.recv() => bytes,
             () = cut.cancelled() => break,
+            () = gone.cancelled() => break,
         };
         let Some(bytes) = bytes else { break };
         let written = tokio::select! {

@@ -2,54 +2,71 @@
 //! What a bundle, and the machine around it, still say: read once, before anything is decided. Blocking.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use shimkeeper_core::TaskKey;
 use shimkeeper_shim::{
-    Address, BootId, BootstrapParams, Bundle, BundleError, ProcessIdentity, ShimBinary, TaskApi,
-    find_by_command_line, find_by_mark, listening_socket,
+    Address, BootstrapParams, Bundle, BundleError, ProcessIdentity, ShimBinary, ShimProcesses, StateDirs,
+    find_by_mark,
 };
 
+use super::group;
 use crate::env::Env;
-use crate::identify;
 use crate::record::{Record, RecordFile, Stage};
+use crate::role::Role;
+use crate::{identify, whereabouts};
+
+/// What is seen of the machine once, for all bundles, and only if one of them needs it.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    shims: OnceLock<ShimProcesses>,
+}
 
 /// What is left of a task.
 pub(super) struct Remains {
     pub(super) bundle: Bundle,
     /// Our own record; none if containerd made the bundle, or if it is damaged.
     pub(super) record: Option<Record>,
-    /// Where to dial.
-    pub(super) params: Option<BootstrapParams>,
+    /// Where to dial, the most likely first.
+    pub(super) places: Vec<BootstrapParams>,
     /// The binary of its shim.
     pub(super) binary: PathBuf,
     /// The shim's processes that are alive.
     pub(super) shims: Vec<ProcessIdentity>,
     /// The init, if it is alive.
     pub(super) init: Option<ProcessIdentity>,
+    /// Whether the OCI runtime wrote down the pid of an init.
+    pub(super) had_init: bool,
     /// Whether the machine was started anew since: then nothing of the task can be alive.
     pub(super) rebooted: bool,
 }
 
+/// Where the OCI runtime writes the pid of the init to.
+const INIT_PID: &str = "init.pid";
+
+/// How much later than its pid was written an init may seem to have started: clocks are read twice.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
 impl Remains {
-    pub(super) fn read(env: &Env, key: &TaskKey) -> Result<Self, BundleError> {
-        let bundle = Bundle::open(&env.dirs, key)?;
+    pub(super) fn read(env: &Env, role: Role, key: &TaskKey, sight: &Sight) -> Result<Self, BundleError> {
+        let bundle = Bundle::open(env.dirs_of(role), key)?;
         let record = RecordFile::read(&bundle).unwrap_or_else(|error| {
             tracing::warn!(task = %key, error = &error as &dyn std::error::Error, "going on without the record");
             None
         });
         let rebooted = record.as_ref().is_some_and(|record| record.boot_id != env.boot_id);
-        let shims = if rebooted { Vec::new() } else { living_shims(&bundle, record.as_ref()) };
-        let written = BootstrapParams::read(&bundle).ok();
-        let params = written
-            .or_else(|| record.as_ref()?.bootstrap.clone())
-            .or_else(|| address_of(shims.first()?, record.as_ref()));
+        let shims = if rebooted { Vec::new() } else { living_shims(env, &bundle, record.as_ref(), sight) };
+        let recorded = record.as_ref().and_then(|record| record.bootstrap.as_ref());
+        let places = whereabouts::places(env, &bundle, recorded, &shims);
         let remembered = ShimBinary::remembered(&bundle).ok().flatten();
         let binary = remembered
             .or_else(|| record.as_ref().map(|record| record.runtime.clone()))
             .or_else(|| std::fs::read_link(format!("/proc/{}/exe", shims.first()?.pid)).ok())
             .unwrap_or_default();
-        let init = if rebooted { None } else { living_init(&bundle, record.as_ref(), env.boot_id) };
-        Ok(Self { bundle, record, params, binary, shims, init, rebooted })
+        let init = if rebooted { None } else { living_init(&bundle, record.as_ref()) };
+        let had_init = !matches!(bundle.read_file(INIT_PID), Ok(None));
+        Ok(Self { bundle, record, places, binary, shims, init, had_init, rebooted })
     }
 
     /// Whether a shim may have been launched, and no task can have been made in it. `Create` is sent only once the
@@ -57,42 +74,62 @@ impl Remains {
     pub(super) fn was_never_created(&self) -> bool {
         match &self.record {
             Some(record) => record.stage == Stage::Creating && record.bootstrap.is_none(),
-            None => self.params.is_none() && self.shims.is_empty() && self.init.is_none(),
+            None => self.places.is_empty() && !self.has_processes() && !self.had_init,
         }
     }
 
-    /// Whether the shim is proven dead. Without a record of who it was, only the absence of every process that could
-    /// be the shim or the init proves it.
+    /// The shim's process, where there is one that could be it.
+    pub(super) fn only_shim(&self) -> Option<ProcessIdentity> {
+        match self.shims.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
+    }
+
+    /// Whether the shim is proven dead by what was written down of it.
     pub(super) fn is_proven_dead(&self) -> bool {
-        let was_known = self.record.is_some();
-        self.rebooted || (self.shims.is_empty() && (was_known || self.init.is_none()))
+        let knows_it = self.record.as_ref().is_some_and(Record::knows_its_shim);
+        self.rebooted || (knows_it && self.shims.is_empty())
+    }
+
+    /// Whether there is any process that could be the shim or the init. Where nothing was written down of them, it
+    /// takes this too to say that they live, or that they do not.
+    pub(super) fn has_processes(&self) -> bool {
+        !self.shims.is_empty() || self.init.is_some()
     }
 }
 
-fn living_shims(bundle: &Bundle, record: Option<&Record>) -> Vec<ProcessIdentity> {
+/// Where the shim of this bundle listens, as far as files say so.
+pub(super) fn address(dirs: &StateDirs, key: &TaskKey) -> Option<Address> {
+    let bundle = Bundle::open(dirs, key).ok()?;
+    let recorded = || RecordFile::read(&bundle).ok()??.bootstrap;
+    BootstrapParams::read(&bundle).ok().or_else(recorded).map(|params| params.address)
+}
+
+fn living_shims(env: &Env, bundle: &Bundle, record: Option<&Record>, sight: &Sight) -> Vec<ProcessIdentity> {
     match record {
         Some(Record { shim: Some(shim), .. }) => {
             Some(*shim).filter(|shim| !identify::is_gone(shim)).into_iter().collect()
         }
-        Some(record) => find_by_mark(record.incarnation),
-        None => find_by_command_line(bundle),
+        Some(record) if record.knows_its_shim() => find_by_mark(record.incarnation),
+        Some(_) | None => {
+            let shims = sight.shims.get_or_init(ShimProcesses::now);
+            let found = shims.of(bundle);
+            // Where several tasks share a shim, it goes by the id of the first, or of their sandbox.
+            if found.is_empty() { group::leaders(env, shims, bundle) } else { found }
+        }
     }
 }
 
-/// The init as it is on record; else the one whose pid the runtime wrote down, if that process is there.
-fn living_init(bundle: &Bundle, record: Option<&Record>, boot_id: BootId) -> Option<ProcessIdentity> {
+/// The init as it is on record; else the one whose pid the runtime wrote down, if that process was there by then: the
+/// file may be older than the process that has the pid now.
+fn living_init(bundle: &Bundle, record: Option<&Record>) -> Option<ProcessIdentity> {
     let recorded = record.and_then(|record| record.init);
     let written = || {
-        let text = bundle.read_file("init.pid").ok()??;
-        let identity = identify::of(std::str::from_utf8(&text).ok()?.trim().parse().ok()?)?;
-        Some(identity).filter(|identity| identity.boot_id == boot_id)
+        let text = bundle.read_file(INIT_PID).ok()??;
+        let init = identify::of(std::str::from_utf8(&text).ok()?.trim().parse().ok()?)?;
+        Some(init)
+            .filter(|init| Some(init.started_at()) <= bundle.written_at(INIT_PID).map(|at| at + CLOCK_SLACK))
     };
     recorded.or_else(written).filter(|init| !identify::is_gone(init))
-}
-
-/// The address of a shim whose bundle does not say it, from the socket it listens on.
-fn address_of(shim: &ProcessIdentity, record: Option<&Record>) -> Option<BootstrapParams> {
-    let api =
-        record.and_then(|record| record.bootstrap.as_ref()).map_or(TaskApi::TtrpcV3, |params| params.api);
-    Some(BootstrapParams { api, address: Address::Unix(listening_socket(shim.pid)?) })
 }

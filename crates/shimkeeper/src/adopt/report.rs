@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use shimkeeper_core::TaskKey;
+use shimkeeper_core::{SandboxKey, TaskKey};
+
+use crate::role::Role;
 
 /// What adoption concluded of one bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub enum Verdict {
     Leaked,
     /// Its shim is proven dead; its end is announced and it is cleared up.
     Dead,
-    /// Its shim does not answer and is not proven dead: kept, and dialed again.
+    /// Its shim does not answer and is not proven dead, or its bundle cannot be read: kept, and tried again.
     Unreachable {
         /// What was seen of it.
         reason: String,
@@ -40,11 +42,14 @@ impl fmt::Display for Verdict {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Adoption {
-    /// How many bundles were found at start.
+    /// How many bundles were found at start, of tasks and of sandboxes.
     pub found: usize,
-    /// What was concluded so far, in the order of conclusion.
+    /// What was concluded of tasks so far, in the order of conclusion. A bundle that nothing could be made of is looked at
+    /// again, and its verdict replaced; what becomes of a task later is for the task to tell.
     pub verdicts: Vec<(TaskKey, Verdict)>,
-    /// Whether there is nothing left to conclude.
+    /// The same of sandboxes.
+    pub sandboxes: Vec<(SandboxKey, Verdict)>,
+    /// Whether there is a verdict on everything.
     pub finished: bool,
 }
 
@@ -53,8 +58,12 @@ impl Adoption {
         Self { found, ..Self::default() }
     }
 
-    pub(super) fn add(&mut self, key: TaskKey, verdict: Verdict) {
-        self.verdicts.push((key, verdict));
+    /// Adds a verdict, or replaces the one there was.
+    pub(super) fn add(&mut self, role: Role, key: TaskKey, verdict: Verdict) {
+        match role {
+            Role::Task => add(&mut self.verdicts, key, verdict),
+            Role::Sandbox => add(&mut self.sandboxes, SandboxKey::of_bundle_key(&key), verdict),
+        }
     }
 
     pub(super) fn finish(&mut self) {
@@ -64,5 +73,12 @@ impl Adoption {
     /// What was concluded of one task.
     pub fn verdict(&self, key: &TaskKey) -> Option<&Verdict> {
         self.verdicts.iter().find(|(k, _)| k == key).map(|(_, verdict)| verdict)
+    }
+}
+
+fn add<K: PartialEq>(verdicts: &mut Vec<(K, Verdict)>, key: K, verdict: Verdict) {
+    match verdicts.iter_mut().find(|(k, _)| *k == key) {
+        Some((_, old)) => *old = verdict,
+        None => verdicts.push((key, verdict)),
     }
 }

@@ -3,149 +3,269 @@
 
 use std::sync::Arc;
 
-use shimkeeper_core::{Incarnation, TaskKey};
-use shimkeeper_shim::{Connection, DialMode, LogPump, ShimBinary};
+use shimkeeper_core::{HasKind as _, Incarnation, Kind, ProcessKey};
+use shimkeeper_shim::{BootstrapParams, Bundle, Cgroup, Connection, LogPump, Pidfd, ShimBinary};
+use tokio_util::sync::CancellationToken;
 
-use super::bundle::Remains;
+use super::Found;
+use super::bundle::{Remains, Sight};
+use super::reach::{self, Reached};
 use super::report::Verdict;
 use crate::env::Env;
+use crate::identify::Who;
 use crate::ledger::{Book, Ledger, Phase, Told};
 use crate::machine::{Fate, Link};
 use crate::reconcile::{Finding, reconcile};
 use crate::record::{Record, RecordFile, Stage};
-use crate::registry::Reservation;
 use crate::shim::{Parts, Shim};
 use crate::supervisor::Supervisor;
-use crate::{dialing, identify, reap};
+use crate::task::denial;
+use crate::{identify, monitor, reap};
+
+/// A bundle that nothing can be made of now, and why. Its id stays taken.
+pub(super) struct Stranded {
+    pub(super) reason: String,
+    pub(super) found: Found,
+}
+
+impl Stranded {
+    fn new(found: Found, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        found.reservation.strand(&reason);
+        Self { reason, found }
+    }
+}
 
 /// Concludes what has become of a bundle, and gives it a supervisor or removes it.
-pub(super) async fn adopt(env: Arc<Env>, key: TaskKey, reservation: Reservation) -> Verdict {
-    let remains = {
-        let (env, key) = (env.clone(), key.clone());
-        tokio::task::spawn_blocking(move || Remains::read(&env, &key)).await
+pub(super) async fn adopt(env: Arc<Env>, found: Found, sight: Arc<Sight>) -> Result<Verdict, Stranded> {
+    let read = {
+        let (env, role, key) = (env.clone(), found.role, found.key.clone());
+        env.scope.clone().spawn_blocking(move || Remains::read(&env, role, &key, &sight)).await
     };
-    let remains = match remains {
+    let remains = match read {
         Ok(Ok(remains)) => remains,
-        Ok(Err(error)) => return Verdict::Unreachable { reason: error.to_string() },
-        Err(join) => return Verdict::Unreachable { reason: join.to_string() },
+        // Gone by now; what may be left is hidden.
+        Ok(Err(error)) if error.kind() == Kind::NotFound => {
+            return clear_leftovers(&env, found).await;
+        }
+        Ok(Err(error)) => return Err(Stranded::new(found, error.to_string())),
+        Err(join) => return Err(Stranded::new(found, join.to_string())),
     };
+    crate::failpoint::hit("L1");
     if remains.was_never_created() {
-        return undo(&env, remains).await;
+        return undo(&env, remains, found).await;
     }
-    supervise(env, key, reservation, remains).await
+    Ok(Box::pin(supervise(env, found, remains)).await)
 }
 
 /// Removes a half-made bundle, after ending what was launched for it.
-async fn undo(env: &Env, remains: Remains) -> Verdict {
+async fn undo(env: &Env, remains: Remains, found: Found) -> Result<Verdict, Stranded> {
     let sockets = match &remains.record {
-        Some(record) => identify::kill_marked(record.incarnation, env.config.deadlines.signal).await,
+        Some(record) => {
+            let patience = env.deadlines_of(&remains.binary).signal;
+            reap::end_launch(&remains.bundle, record.incarnation, patience).await
+        }
         None => Some(Vec::new()),
     };
     let Some(sockets) = sockets else {
-        return Verdict::Unreachable {
-            reason: "what was launched for it does not end, not even by SIGKILL".into(),
-        };
+        return Err(Stranded::new(found, "what was launched for it does not end, not even by SIGKILL"));
     };
-    match reap::remove(&env.scope, &remains.bundle, sockets).await {
-        Ok(()) => Verdict::Leaked,
-        Err(reason) => Verdict::Unreachable { reason },
+    crate::failpoint::hit("L2");
+    match reap::remove(env, &remains.bundle, sockets, true).await {
+        Ok(()) => Ok(Verdict::Leaked),
+        Err(reason) => Err(Stranded::new(found, reason)),
     }
 }
 
-async fn supervise(env: Arc<Env>, key: TaskKey, reservation: Reservation, remains: Remains) -> Verdict {
+/// Removes what is left of a bundle that has no name any more.
+async fn clear_leftovers(env: &Env, found: Found) -> Result<Verdict, Stranded> {
+    let (dirs, key) = (env.dirs_of(found.role).clone(), found.key.clone());
+    match env.scope.spawn_blocking(move || dirs.remove_leftovers(&key)).await {
+        Ok(Ok(())) => Ok(Verdict::Leaked),
+        Ok(Err(error)) => Err(Stranded::new(found, error.to_string())),
+        Err(join) => Err(Stranded::new(found, join.to_string())),
+    }
+}
+
+async fn supervise(env: Arc<Env>, found: Found, remains: Remains) -> Verdict {
+    let Found { role, key, reservation, seat } = found;
+    let seat = seat.or_else(|| env.groups.seat(&key.namespace, &remains.places.first()?.address).ok());
     let bundle = Arc::new(remains.bundle.clone());
     let over = env.scope.detach_token().child_token();
-    let (log, driver) = match LogPump::open(&bundle) {
-        Ok(opened) => opened,
-        Err(error) => return Verdict::Unreachable { reason: error.to_string() },
+    let log = read_log(&env, &bundle, over.clone());
+    let mut reached = reach::reach(&env, role, &key, seat.as_ref(), &remains).await;
+    let (link, connection, seat) = match &mut reached {
+        Reached::Answered { connection, seat: other, .. } => {
+            (Link::Up, Some(connection.clone()), other.take().or(seat))
+        }
+        Reached::Silent(_) => (Link::Lost, None, seat),
+        Reached::Dead => (Link::Dead, None, seat),
     };
-    env.scope.spawn(driver.run(over.clone()));
-    let dead = remains.is_proven_dead();
-    let dialed = if dead {
-        Err("its process is gone".to_owned())
-    } else {
-        dial(&env, &key, remains.params.as_ref()).await
-    };
-    let link = match (&dialed, dead) {
-        (_, true) => Link::Dead,
-        (Ok(_), false) => Link::Up,
-        (Err(_), false) => Link::Lost,
-    };
-    let record = remains.record.unwrap_or_else(|| unrecorded(&env, &remains.binary));
-    let identity = record.shim.or(match remains.shims.as_slice() {
-        [only] => Some(*only),
-        _ => None,
-    });
-    let (stage, foreign) = (record.stage, record.shim_is_foreign);
+    let who = who_it_is(&remains, &reached);
+    let record = record_of(&env, &bundle, &remains, who);
     let parts = Parts {
         env: env.clone(),
+        role,
         key,
         incarnation: record.incarnation,
-        binary: ShimBinary::formerly_at(remains.binary),
+        binary: ShimBinary::formerly_at(remains.binary.clone()),
         bundle: bundle.clone(),
-        ledger: Ledger::new(record.book.clone()),
-        record: RecordFile::new(&env.scope, bundle, Record { shim: identity, ..record }),
+        ledger: Ledger::new(record.book),
+        record: record.file,
         log,
-        over: over.clone(),
-        connection: dialed.as_ref().ok().cloned(),
+        seat,
+        over,
+        connection,
+        is_found: true,
     };
     let (shim, requests) = Shim::new(parts, link);
-    match identity {
-        Some(identity) if foreign => shim.set_foreign(identity),
-        identity => shim.set_identity(identity),
-    }
-    shim.hold_init(remains.init.and_then(|init| identify::hold(init.pid)));
+    introduce(&shim, who, &remains, record.cgroup);
     let ticket = reservation.fulfil(&shim);
     let (supervisor, permit) = Supervisor::new(shim.clone(), ticket, requests);
+    // Nothing that was found is ended because something here went wrong.
+    let permit = permit.keeping();
     env.scope.spawn(supervisor.run());
 
-    let (verdict, fate) = match dialed {
-        Err(_) if dead => (Verdict::Dead, Fate::End),
-        Err(reason) => {
-            shim.set_trouble(reason.clone());
-            (Verdict::Unreachable { reason }, Fate::Keep)
+    let (verdict, fate) = match reached {
+        Reached::Dead => (Verdict::Dead, Fate::End),
+        Reached::Silent(reason) => {
+            // If it ends before the shim is heard of, the kernel tells.
+            monitor::watch_once(&shim, &ProcessKey::Init);
+            keep_unreachable(&shim, reason)
         }
-        Ok(connection) => conclude(&shim, &connection, stage).await,
+        Reached::Answered { connection, params, is_its_own, .. } => {
+            mend_address(&shim, params).await;
+            conclude(&shim, &connection, record.stage, is_its_own).await
+        }
     };
-    // The end of a dead one takes its time, and nobody has to wait for it here.
-    env.scope.spawn(async move { permit.settle(fate).await });
+    match fate {
+        Fate::Keep => permit.keep(),
+        // An end takes its time, and nobody has to wait for it here.
+        Fate::End => drop(env.scope.spawn(async move { permit.settle(fate).await })),
+    }
+    env.registry_of(role).admit(&shim);
     verdict
 }
 
-async fn dial(
-    env: &Env,
-    key: &TaskKey,
-    params: Option<&shimkeeper_shim::BootstrapParams>,
-) -> Result<Connection, String> {
-    let params = params.ok_or("its address is not known")?;
-    let connection = dialing::dial(env, key, params, DialMode::Existing).await.map_err(|e| e.to_string())?;
-    let greeted = dialing::greet(key.id.as_str(), connection.clone(), env.config.deadlines.state).await;
-    greeted.map(|(connection, _)| connection).map_err(|error| {
-        connection.close();
-        error.to_string()
-    })
+/// Tells a shim who its processes are.
+fn introduce(shim: &Shim, who: Who, remains: &Remains, cgroup: Option<Cgroup>) {
+    match who {
+        Who::Ours(identity) => shim.set_identity(Some(identity)),
+        Who::Foreign(identity) => shim.set_foreign(identity),
+        Who::Marked => shim.set_identity(None),
+    }
+    if remains.rebooted {
+        shim.note_reboot();
+    } else {
+        shim.remember_cgroup(cgroup);
+    }
+    shim.hold_init(remains.init.as_ref().and_then(|init| Pidfd::open(init).ok().flatten()));
 }
 
-/// What the shim itself says decides.
-async fn conclude(shim: &Arc<Shim>, connection: &Connection, stage: Stage) -> (Verdict, Fate) {
+/// The shim's process, as far as it is known.
+fn who_it_is(remains: &Remains, reached: &Reached) -> Who {
+    match (reached, &remains.record) {
+        (Reached::Answered { who, .. }, _) => *who,
+        (_, Some(Record { shim: Some(known), shim_is_foreign: true, .. })) => Who::Foreign(*known),
+        (_, Some(Record { shim: Some(known), .. })) => Who::Ours(*known),
+        _ => remains.only_shim().map_or(Who::Marked, Who::Ours),
+    }
+}
+
+/// What goes on in the place of a record.
+struct Recorded {
+    file: Arc<RecordFile>,
+    incarnation: Incarnation,
+    stage: Stage,
+    cgroup: Option<Cgroup>,
+    book: Book,
+}
+
+/// The record of a bundle, written anew only if it says something else than before.
+fn record_of(env: &Env, bundle: &Arc<Bundle>, remains: &Remains, who: Who) -> Recorded {
+    let (shim, shim_is_foreign) = match who {
+        Who::Ours(identity) => (Some(identity), false),
+        Who::Foreign(identity) => (Some(identity), true),
+        Who::Marked => (None, false),
+    };
+    let found = remains.record.clone();
+    let is_same =
+        found.as_ref().is_some_and(|found| (found.shim, found.shim_is_foreign) == (shim, shim_is_foreign));
+    let record = found.unwrap_or_else(|| unrecorded(env, &remains.binary));
+    let record = Record { shim, shim_is_foreign, ..record };
+    let (incarnation, stage) = (record.incarnation, record.stage);
+    let (cgroup, book) = (record.cgroup.clone(), record.book.clone());
+    let make = if is_same { RecordFile::found } else { RecordFile::new };
+    Recorded { file: make(&env.scope, bundle.clone(), record), incarnation, stage, cgroup, book }
+}
+
+/// Writes down where the shim was reached, if its bundle said something else or nothing: for the next manager, be it
+/// containerd.
+async fn mend_address(shim: &Shim, reached: BootstrapParams) {
+    let bundle = shim.bundle.clone();
+    let mended = shim.env.scope.spawn_blocking(move || {
+        let written = BootstrapParams::read(&bundle);
+        if written.is_ok_and(|written| written.address == reached.address) {
+            return Ok(());
+        }
+        tracing::info!(task = %bundle.key(), address = %reached.address, "mending the address in its bundle");
+        reached.write(&bundle)
+    });
+    if let Ok(Err(error)) = mended.await {
+        tracing::warn!(task = %shim.key, %error, "the address in its bundle could not be mended");
+    }
+}
+
+fn keep_unreachable(shim: &Shim, reason: String) -> (Verdict, Fate) {
+    shim.set_trouble(reason.clone());
+    (Verdict::Unreachable { reason }, Fate::Keep)
+}
+
+/// Reads the shim's log, if it can be read: the task is adopted without it, too.
+fn read_log(env: &Env, bundle: &Arc<Bundle>, stop: CancellationToken) -> LogPump {
+    match LogPump::open(bundle) {
+        Ok((log, driver)) => {
+            env.scope.spawn(driver.run(stop));
+            log
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(task = %bundle.key(), error, "the log of its shim cannot be read");
+            LogPump::default()
+        }
+    }
+}
+
+/// What the shim itself says decides, if it is known to be the bundle's own.
+async fn conclude(
+    shim: &Arc<Shim>,
+    connection: &Connection,
+    stage: Stage,
+    is_its_own: bool,
+) -> (Verdict, Fate) {
+    if is_its_own {
+        shim.denial.believe();
+    }
+    let finding = reconcile(shim, connection).await;
     let init_is_alive = shim.init_identity().is_some_and(|init| !identify::is_gone(&init));
-    match reconcile(shim, connection).await {
+    match finding {
         Finding::Ended if stage == Stage::Deleting => (Verdict::Leaked, Fate::End),
         Finding::Ended => (Verdict::EndedWhileAway, Fate::Keep),
         Finding::Alive => (Verdict::Adopted, Fate::Keep),
-        // The shim has no such task. Only if nothing of it lives is that the whole truth.
+        // The shim has no such task. Only if it is the right one, and nothing of the task lives, is that all.
         Finding::Absent if init_is_alive => {
-            let reason = "its shim does not know the task, whose init is alive".to_owned();
-            shim.set_trouble(reason.clone());
-            (Verdict::Unreachable { reason }, Fate::Keep)
+            denial::heard(shim);
+            keep_unreachable(shim, "its shim does not know the task, whose init is alive".into())
         }
+        Finding::Absent if !is_its_own => keep_unreachable(
+            shim,
+            "who answers at its address does not know the task, and may be no shim of it".into(),
+        ),
         Finding::Absent => (Verdict::Leaked, Fate::End),
         Finding::Silent(error) => {
-            let reason = error.to_string();
-            shim.set_trouble(reason.clone());
             // Closed, so that it is dialed, and asked, again.
             connection.close();
-            (Verdict::Unreachable { reason }, Fate::Keep)
+            keep_unreachable(shim, error.to_string())
         }
     }
 }
@@ -155,15 +275,6 @@ fn unrecorded(env: &Env, binary: &std::path::Path) -> Record {
     let mut book = Book::default();
     book.init.phase = Phase::Unsure;
     book.init.told = Told::Started;
-    Record {
-        incarnation: Incarnation::fresh(),
-        boot_id: env.boot_id,
-        stage: Stage::Live,
-        runtime: binary.to_owned(),
-        bootstrap: None,
-        shim: None,
-        shim_is_foreign: false,
-        init: None,
-        book,
-    }
+    let record = Record::new(Incarnation::fresh(), env.boot_id, binary);
+    Record { stage: Stage::Live, taken_over: true, book, ..record }
 }

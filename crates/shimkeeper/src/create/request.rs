@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a caller asks for: a task, described.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use shimkeeper_core::{Any, Mount, TaskKey};
+use shimkeeper_core::{Any, Mount, SandboxId, TaskKey};
 
 use crate::runc::RuncOptions;
 use crate::stdio::Stdio;
@@ -19,9 +19,19 @@ pub struct CreateTask {
     pub(crate) spec: Bytes,
     pub(crate) runtime: String,
     pub(crate) options: Options,
+    pub(crate) launch_options: Option<Any>,
     pub(crate) rootfs: Vec<Mount>,
     pub(crate) stdio: Stdio,
     pub(crate) checkpoint: String,
+    pub(crate) place: Option<Place>,
+}
+
+/// The sandbox a task is to be in.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) sandbox: SandboxId,
+    /// Where its shim listens, and the version of the Task API it speaks, if it is not one of this manager's.
+    pub(crate) endpoint: Option<(String, u32)>,
 }
 
 /// What the shim gets as its runtime options.
@@ -42,10 +52,26 @@ impl CreateTask {
             spec: spec.into(),
             runtime: "io.containerd.runc.v2".to_owned(),
             options: Options::Unset,
+            launch_options: None,
             rootfs: Vec::new(),
             stdio: Stdio::Null,
             checkpoint: String::new(),
+            place: None,
         }
+    }
+
+    /// In this sandbox, under the shim of which it then runs; its own runtime is not used. A sandbox's shim that speaks
+    /// version 2 of the Task API takes no tasks by itself: a shim is launched for each then, and finds the sandbox by
+    /// the spec's annotations.
+    pub fn in_sandbox(mut self, sandbox: SandboxId) -> Self {
+        self.place = Some(Place { sandbox, endpoint: None });
+        self
+    }
+
+    /// In a sandbox whose shim listens there (`ttrpc+unix:///…`) and speaks this version of the Task API.
+    pub fn in_sandbox_at(mut self, sandbox: SandboxId, endpoint: impl Into<String>, version: u32) -> Self {
+        self.place = Some(Place { sandbox, endpoint: Some((endpoint.into(), version)) });
+        self
     }
 
     /// On another shim: a runtime name (`io.containerd.runc.v2`) or the absolute path of a shim binary.
@@ -67,6 +93,12 @@ impl CreateTask {
         self
     }
 
+    /// With other options for the launch of the shim than for the making of the task, passed on as they are.
+    pub fn launch_options(mut self, options: Any) -> Self {
+        self.launch_options = Some(options);
+        self
+    }
+
     /// With mounts that the shim makes for the container's root file system.
     pub fn rootfs(mut self, mounts: Vec<Mount>) -> Self {
         self.rootfs = mounts;
@@ -79,10 +111,18 @@ impl CreateTask {
         self
     }
 
-    /// Restored from a checkpoint directory.
+    /// Restored from the directory of a [`Checkpoint`](crate::Checkpoint), by its absolute path; its processes go on
+    /// once it is started.
     pub fn restore_from(mut self, checkpoint: impl Into<String>) -> Self {
         self.checkpoint = checkpoint.into();
         self
+    }
+
+    /// The checkpoint it is to be restored from, if that is none.
+    pub(crate) fn missing_checkpoint(&self) -> Option<PathBuf> {
+        let path = Path::new(&self.checkpoint);
+        let is_one = self.checkpoint.is_empty() || (path.is_absolute() && path.is_dir());
+        (!is_one).then(|| path.to_owned())
     }
 }
 

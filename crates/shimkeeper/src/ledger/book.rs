@@ -25,6 +25,8 @@ pub(crate) enum Phase {
     Unsure,
     /// Started.
     Started,
+    /// Could not be started, and never will be.
+    Failed,
 }
 
 /// What has been published of a process; later ones include the earlier.
@@ -43,11 +45,15 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) phase: Phase,
     pub(crate) exit: Option<Exit>,
+    /// How many processes of its container had been killed for want of memory when it ended.
+    pub(crate) oom_kills: Option<u64>,
     pub(crate) told: Told,
     /// Whether a start was never answered, so that whoever tries again has to be told how the first went.
     pub(crate) in_doubt: bool,
     /// Whether a wait for its end is on its way.
     pub(crate) watched: bool,
+    /// Whether the shim has told of its end, and the public is told only after the ends of others.
+    pub(crate) waits: bool,
 }
 
 /// What is known of a task.
@@ -97,8 +103,16 @@ pub(crate) enum Notice {
 }
 
 impl Process {
-    const NEW: Self =
-        Self { pid: 0, phase: Phase::Made, exit: None, told: Told::Nothing, in_doubt: false, watched: false };
+    const NEW: Self = Self {
+        pid: 0,
+        phase: Phase::Made,
+        exit: None,
+        oom_kills: None,
+        told: Told::Nothing,
+        in_doubt: false,
+        watched: false,
+        waits: false,
+    };
 
     /// Whether an exit is owed to the public.
     pub(crate) fn was_started(&self) -> bool {
@@ -106,8 +120,8 @@ impl Process {
     }
 
     /// Whether it may have been started, for all that is known.
-    fn may_have_started(&self) -> bool {
-        self.was_started() || self.phase != Phase::Made
+    pub(crate) fn may_have_started(&self) -> bool {
+        self.was_started() || !matches!(self.phase, Phase::Made | Phase::Failed)
     }
 
     /// Whether a report of this pid is about another process: one of an earlier life of the id, told late.
@@ -176,6 +190,7 @@ impl Book {
             Phase::Made => StartTurn::First,
             Phase::Unsure => StartTurn::AfterUnsure,
             Phase::Starting | Phase::Started => return Err(Refused::AlreadyStarted),
+            Phase::Failed => return Err(Refused::NeverStarted),
         };
         found.phase = Phase::Starting;
         Ok(turn)
@@ -199,13 +214,25 @@ impl Book {
     }
 
     pub(crate) fn record_exit(&mut self, process: &ProcessKey, exit: Exit) -> bool {
+        // Of a deleted exec, whose id another one has by now.
+        if matches!(process, ProcessKey::Exec(id) if exit.pid != 0 && self.is_past(id, exit.pid)) {
+            return false;
+        }
         let Some(found) = self.process_mut(process) else { return false };
         if found.exit.is_some() {
             return false;
         }
+        // Whoever reports an exit may be the first to say whose.
+        set_pid(found, exit.pid);
         let pid = if exit.pid == 0 { found.pid } else { exit.pid };
         found.exit = Some(Exit { pid, ..exit });
         true
+    }
+
+    pub(crate) fn note_oom_kills(&mut self, process: &ProcessKey, kills: u64) {
+        if let Some(found) = self.process_mut(process) {
+            found.oom_kills.get_or_insert(kills);
+        }
     }
 
     pub(crate) fn ingest(&mut self, fact: Fact) -> Vec<Notice> {
@@ -288,7 +315,12 @@ impl Book {
         if let ProcessKey::Exec(id) = process {
             // One that is not known is of a time before us.
             let older = Process { phase: Phase::Started, told: Told::Started, ..Process::NEW };
-            self.execs.entry(id.clone()).or_insert(older);
+            let exec = self.execs.entry(id.clone()).or_insert(older);
+            // Only what was started ends, also where the start was never answered.
+            if exec.phase != Phase::Failed {
+                exec.phase = Phase::Started;
+                set_pid(exec, exit.pid);
+            }
         }
         self.record_exit(process, exit);
         true
@@ -298,27 +330,48 @@ impl Book {
         if !self.accept_exit(process, exit) {
             return Vec::new();
         }
+        if *process == ProcessKey::Init && self.owes_exit_of_exec() {
+            self.init.waits = true;
+            return Vec::new();
+        }
         let recorded = self.process(process).and_then(|p| p.exit);
         let agrees = recorded.is_some_and(|r| r.status == exit.status && r.pid == exit.pid);
-        let mut notices = self.announce_exit(process);
+        let mut notices = self.tell_exit(process);
         // The shim's own event is passed on untouched, unless `wait` has already answered something else.
         if agrees && let Some(last @ Notice::Exit(..)) = notices.last_mut() {
             *last = Notice::AsReported;
         }
+        notices.extend(self.release_init());
         notices
+    }
+
+    /// Whether an exec that was started, or is just being started, has not ended in public.
+    fn owes_exit_of_exec(&self) -> bool {
+        self.execs.values().any(|exec| exec.may_have_started() && exec.told < Told::Exited)
+    }
+
+    /// The init's end, if that has waited for those of the execs and they are told.
+    fn release_init(&mut self) -> Vec<Notice> {
+        if self.owes_exit_of_exec() || !std::mem::take(&mut self.init.waits) {
+            return Vec::new();
+        }
+        self.tell_exit(&ProcessKey::Init)
     }
 
     fn ingest_delete(&mut self, process: &ProcessKey, exit: Exit) -> Vec<Notice> {
         let mut notices = Vec::new();
         if self.process(process).is_some_and(Process::was_started) {
             self.record_exit(process, exit);
+            if *process == ProcessKey::Init && self.owes_exit_of_exec() {
+                self.init.waits = true;
+                return notices;
+            }
             notices = self.announce_exit(process);
         }
         if *process == ProcessKey::Init {
-            let is_owed = |exec: &Process| exec.was_started() && exec.told < Told::Exited;
             // Not before its execs have ended, and not before anybody knows how it ended, which a shim may not when
             // it deletes what was never started: the end of the task supplies both, and this after them.
-            let Some(known) = self.init.exit.filter(|_| !self.execs.values().any(is_owed)) else {
+            let Some(known) = self.init.exit.filter(|_| !self.owes_exit_of_exec()) else {
                 return notices;
             };
             self.deleted_told = true;
@@ -342,7 +395,7 @@ impl Book {
     }
 
     /// The notices of every step up to `step` that has not been told; marks them told.
-    fn supply_up_to(&mut self, process: &ProcessKey, step: Told) -> Vec<Notice> {
+    pub(crate) fn supply_up_to(&mut self, process: &ProcessKey, step: Told) -> Vec<Notice> {
         let mut notices = match process {
             ProcessKey::Exec(_) if self.init.told < Told::Started => {
                 self.supply_up_to(&ProcessKey::Init, Told::Started)
@@ -373,7 +426,24 @@ impl Book {
         notices
     }
 
+    /// The notices owed for a process that has ended. The init's end comes after those of its execs that are known;
+    /// whoever asks for it has waited long enough for the others.
     pub(crate) fn announce_exit(&mut self, process: &ProcessKey) -> Vec<Notice> {
+        match process {
+            ProcessKey::Exec(_) => {
+                let mut notices = self.tell_exit(process);
+                notices.extend(self.release_init());
+                notices
+            }
+            ProcessKey::Init => {
+                let started = self.execs.iter().filter(|(_, exec)| exec.was_started());
+                let execs: Vec<_> = started.map(|(id, _)| ProcessKey::Exec(id.clone())).collect();
+                execs.iter().chain([process]).flat_map(|process| self.tell_exit(process)).collect()
+            }
+        }
+    }
+
+    fn tell_exit(&mut self, process: &ProcessKey) -> Vec<Notice> {
         if self.finished || self.process(process).is_none_or(|p| p.exit.is_none() || p.told == Told::Exited) {
             return Vec::new();
         }

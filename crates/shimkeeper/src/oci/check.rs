@@ -117,7 +117,12 @@ pub struct Checked {
     pub container_root_host_gid: Option<u32>,
     /// Whether a mount asks for its own id mapping, which not every runtime can do.
     pub wants_idmapped_mounts: bool,
+    /// The group of containers that share one shim, as the annotations name it to shims of runc's family.
+    pub group: Option<String>,
 }
+
+/// By these, in this order, a shim of runc's family finds the one it joins.
+const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
 /// Checks the content of a `config.json`.
 ///
@@ -133,6 +138,7 @@ pub fn check(json: &[u8]) -> Result<Checked, SpecError> {
         root,
         container_root_host_gid: root_host_gid(&value)?,
         wants_idmapped_mounts: wants_idmapped_mounts(&value),
+        group: group(&value),
     })
 }
 
@@ -200,6 +206,13 @@ fn root_host_gid(spec: &Value) -> Result<Option<u32>, SpecError> {
         }
     }
     Ok(None)
+}
+
+/// The group that the annotations of a spec name.
+pub(crate) fn group(spec: &Value) -> Option<String> {
+    let annotations = spec.get("annotations")?;
+    let named = |name: &&str| Some(annotations.get(name)?.as_str()?.to_owned());
+    GROUP_ANNOTATIONS.iter().find_map(named)
 }
 
 fn wants_idmapped_mounts(spec: &Value) -> bool {

@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use shimkeeper_core::{Exit, Provenance, time};
-use shimkeeper_shim::{Address, BootId, BootstrapParams, ProcessIdentity, TaskApi};
+use shimkeeper_shim::{Address, BootId, BootstrapParams, Cgroup, ProcessIdentity, TaskApi};
 
 use crate::ledger::{Book, Phase, Process, Told};
 use crate::record::{Record, RecordError, Stage};
@@ -25,9 +25,13 @@ struct Form {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shim: Option<ProcessIdentity>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    taken_over: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shim_is_foreign: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     init: Option<ProcessIdentity>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cgroup: Option<Cgroup>,
     processes: Vec<ProcessForm>,
     #[serde(default)]
     deleted_told: bool,
@@ -83,6 +87,8 @@ struct ExitForm {
     seconds: i64,
     nanos: i32,
     provenance: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    oom_kills: Option<u64>,
 }
 
 pub(super) fn encode(record: &Record) -> Vec<u8> {
@@ -104,8 +110,10 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
             protocol: params.api.protocol().to_owned(),
         }),
         shim: record.shim,
+        taken_over: record.taken_over,
         shim_is_foreign: record.shim_is_foreign,
         init: record.init,
+        cgroup: record.cgroup.clone(),
         processes: init.into_iter().chain(execs).map(|(exec, process)| process_form(exec, process)).collect(),
         deleted_told: record.book.deleted_told,
     };
@@ -117,7 +125,7 @@ fn process_form(exec: String, process: &Process) -> ProcessForm {
         exec,
         pid: process.pid,
         phase: match process.phase {
-            Phase::Made => PhaseForm::Made,
+            Phase::Made | Phase::Failed => PhaseForm::Made,
             // A start that was begun: after a restart nobody knows how it went on.
             Phase::Starting | Phase::Unsure => PhaseForm::Unsure,
             Phase::Started => PhaseForm::Started,
@@ -130,7 +138,13 @@ fn process_form(exec: String, process: &Process) -> ProcessForm {
         },
         exit: process.exit.map(|exit| {
             let (seconds, nanos) = time::to_parts(exit.at);
-            ExitForm { status: exit.status, seconds, nanos, provenance: exit.provenance.to_string() }
+            ExitForm {
+                status: exit.status,
+                seconds,
+                nanos,
+                provenance: exit.provenance.to_string(),
+                oom_kills: process.oom_kills,
+            }
         }),
     }
 }
@@ -156,6 +170,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
                 PhaseForm::Unsure => Phase::Unsure,
                 PhaseForm::Started => Phase::Started,
             },
+            oom_kills: entry.exit.as_ref().and_then(|exit| exit.oom_kills),
             exit: entry.exit.map(|exit| exit_of(entry.pid, &exit)),
             told: match entry.told {
                 ToldForm::Nothing => Told::Nothing,
@@ -165,6 +180,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
             },
             in_doubt: false,
             watched: false,
+            waits: false,
         };
         if entry.exec.is_empty() {
             book.init = process;
@@ -184,8 +200,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
         runtime: form.runtime,
         bootstrap: form.bootstrap.as_ref().and_then(bootstrap_of),
         shim: form.shim,
+        taken_over: form.taken_over,
         shim_is_foreign: form.shim_is_foreign,
         init: form.init,
+        cgroup: form.cgroup,
         book,
     })
 }

@@ -14,6 +14,7 @@ use tokio::net::unix::pipe;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::limit::Limit;
 use crate::process;
 use crate::scope::Scope;
 use crate::shim::Shim;
@@ -104,7 +105,7 @@ impl StdinPipe {
         let close = async move {
             if let Some(shim) = shim.upgrade() {
                 // A process that has ended has no input to close.
-                let _ = process::close_stdin(&shim, &key).await;
+                let _ = process::close_stdin(&shim, &key, Limit::default()).await;
             }
         };
         self.closing = Some(self.scope.tasks().spawn_on(close, &self.runtime));

@@ -208,6 +208,6 @@ mod tests {
         let writing = tokio::task::spawn_blocking(move || writer.write_all(&vec![7; 1 << 20]));
         writing.await.unwrap().unwrap();
         scope.tasks().close();
-        scope.ended().await;
+        scope.others_ended().await;
     }
 }

@@ -5,43 +5,40 @@
 //! hold → Delete ─┬─ ok, or not found ──────▶ settle(End): Shutdown, proof, reap, events, bundle, id free
 //!                ├─ no answer, but dead ──▶ settle(End)
 //!                └─ refused, or no answer ▶ settle(Keep): nothing is touched
+//! quarantined ─▶ the next try, at once
 //! ```
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use shimkeeper_core::{Exit, Kind, ProcessKey};
 use shimkeeper_proto::containerd::task::v3::DeleteRequest;
 
 use crate::ending::{self, DYING};
-use crate::error::{Error, Refused, Step};
-use crate::identify;
-use crate::machine::{End, Fate, State};
+use crate::error::{Error, Step};
+use crate::limit::Limit;
+use crate::machine::{Fate, State};
+use crate::monitor;
 use crate::process;
 use crate::record::Stage;
 use crate::shim::{Permit, Shim};
+use crate::{exits, identify, trace};
 
 const STEP: Step = Step::Call("Delete");
 
-pub(super) async fn delete(shim: &Arc<Shim>) -> Result<Exit, Error> {
-    let job = shim.env.scope.spawn({
-        let shim = shim.clone();
-        async move { run(&shim).await }
-    });
-    match job.await {
-        Ok(result) => result,
-        Err(join) => {
-            Err(Error::io(STEP, "run", shim.bundle.dir(), std::io::Error::other(join)).of(&shim.key))
-        }
-    }
+pub(super) async fn delete(shim: &Arc<Shim>, limit: Limit) -> Result<Exit, Error> {
+    let own = shim.clone();
+    let job = shim.env.scope.spawn(trace::inherited(async move { run(&own).await }));
+    ending::done(shim, STEP, limit, job).await
 }
 
 async fn run(shim: &Arc<Shim>) -> Result<Exit, Error> {
     let permit = match shim.hold().await {
         Ok(permit) => permit,
+        Err(State::Quarantined) => return ending::outcome(shim, STEP, try_again(shim).await),
         // It ended under another's hands: a second delete gives the same answer.
-        Err(state) => return outcome(shim, state),
+        Err(state) => return ending::outcome(shim, STEP, state),
     };
+    crate::failpoint::hit("D1");
     match ask(shim).await {
         Ok(()) => end(shim, permit).await,
         Err(error) => {
@@ -51,18 +48,30 @@ async fn run(shim: &Arc<Shim>) -> Result<Exit, Error> {
     }
 }
 
+/// Has what is quarantined tried again at once, and waits for what comes of it.
+async fn try_again(shim: &Shim) -> State {
+    let mut state = shim.state.subscribe();
+    shim.hurry.notify_one();
+    // Its sender is this shim's own.
+    let _ = state.wait_for(|state| *state != State::Quarantined).await;
+    let settled = state.wait_for(|state| matches!(state, State::Quarantined | State::Gone(_))).await;
+    settled.map_or(State::Quarantined, |state| *state)
+}
+
 /// Asks the shim. `Ok` if the task is over, whoever says so.
 async fn ask(shim: &Arc<Shim>) -> Result<(), Error> {
     shim.drain_output(&ProcessKey::Init);
+    // The shim is about to forget it, and whoever waited may have been told already.
+    monitor::persist(shim).await;
     let request = DeleteRequest { id: shim.key.id.to_string(), exec_id: String::new() };
-    let deadline = shim.env.config.deadlines.delete;
+    let deadline = shim.deadlines.delete;
     let answer =
         shim.call("Delete", deadline, |c, call| async move { c.delete(&call, &request).await }).await;
     match answer {
         Ok(answer) => {
             let was_started = shim.ledger.process(&ProcessKey::Init).is_some_and(|p| p.was_started());
             if let Some(exit) = process::exit_of(&answer, was_started) {
-                shim.ledger.record_exit(&ProcessKey::Init, exit);
+                exits::record(shim, &ProcessKey::Init, exit);
             }
             shim.note_task_deleted();
             Ok(())
@@ -77,14 +86,24 @@ async fn ask(shim: &Arc<Shim>) -> Result<(), Error> {
 
 /// Whether a task can go although its shim did not answer: the shim is dead, or what it kept is.
 async fn is_over_anyway(shim: &Shim) -> bool {
-    let init_is_dead = match shim.init_identity() {
-        Some(init) => identify::is_gone(&init),
-        None => shim.ledger.exit(&ProcessKey::Init).is_some(),
+    let init_is_dead = async {
+        match shim.init_identity() {
+            Some(init) => identify::ends(&init, DYING).await,
+            None => shim.ledger.exit(&ProcessKey::Init).is_some(),
+        }
     };
-    init_is_dead || ending::proven_dead(shim, DYING).await
+    // Sent SIGKILL by us, it may be kept from ending by its shim alone: the init of a PID namespace is not dead before
+    // every exec in it has been waited for, and their parent is the shim.
+    if shim.was_killed(&ProcessKey::Init) {
+        return true;
+    }
+    let (init_is_dead, shim_is_dead) = tokio::join!(init_is_dead, ending::proven_dead(shim, DYING));
+    init_is_dead || shim_is_dead
 }
 
-async fn end(shim: &Arc<Shim>, permit: Permit) -> Result<Exit, Error> {
+/// Ends what its shim has deleted, or never had: nothing of it runs any more.
+pub(super) async fn end(shim: &Arc<Shim>, permit: Permit) -> Result<Exit, Error> {
+    crate::failpoint::hit("D2");
     let book = shim.ledger.snapshot();
     let noted = shim.record.update(move |record| {
         record.stage = Stage::Deleting;
@@ -94,24 +113,6 @@ async fn end(shim: &Arc<Shim>, permit: Permit) -> Result<Exit, Error> {
         // A full disk must not keep anybody from making room.
         tracing::warn!(task = %shim.key, %error, "the deletion could not be recorded");
     }
-    outcome(shim, permit.settle(Fate::End).await)
-}
-
-/// What a deletion that has come to an end answers.
-fn outcome(shim: &Shim, state: State) -> Result<Exit, Error> {
-    match state {
-        State::Gone(End::Reaped) => Ok(final_exit(shim)),
-        State::Gone(End::Detached) => Err(Error::new(STEP, Refused::Detaching).of(&shim.key)),
-        _ => {
-            let reason = shim.trouble().unwrap_or_default();
-            Err(Error::new(Step::Reap, Refused::Quarantined { reason })
-                .of(&shim.key)
-                .at_shim(shim.binary.path()))
-        }
-    }
-}
-
-fn final_exit(shim: &Shim) -> Exit {
-    // The supervisor records an exit before it ends; a task that never had a process has none to tell.
-    shim.ledger.exit(&ProcessKey::Init).unwrap_or_else(|| Exit::unknown(0, SystemTime::now()))
+    crate::failpoint::hit("D3");
+    ending::outcome(shim, STEP, permit.settle(Fate::End).await)
 }

@@ -9,6 +9,7 @@ use shimkeeper_proto::containerd::task::v3::ExecProcessRequest;
 
 use crate::convert;
 use crate::error::{Error, Refused, Step};
+use crate::limit::Limit;
 use crate::oci;
 use crate::process::{self, Process};
 use crate::shim::Shim;
@@ -40,7 +41,7 @@ impl ExecTask {
     }
 }
 
-pub(super) async fn exec(shim: &Arc<Shim>, exec: ExecTask) -> Result<Process, Error> {
+pub(super) async fn exec(shim: &Arc<Shim>, exec: ExecTask, limit: Limit) -> Result<Process, Error> {
     let key = ProcessKey::Exec(exec.id.clone());
     let about = |error: Error| error.of(&shim.key).of_process(&key);
     if exec.id.as_str() == shim.key.id.as_str() {
@@ -66,9 +67,12 @@ pub(super) async fn exec(shim: &Arc<Shim>, exec: ExecTask) -> Result<Process, Er
     if let Some(plumbing) = plumbing {
         shim.set_plumbing(&key, plumbing);
     }
-    let deadline = shim.env.config.deadlines.exec;
+    let deadline = limit.begin().cap(shim.deadlines.exec);
     match shim.call("Exec", deadline, |c, call| async move { c.exec(&call, &request).await }).await {
-        Ok(()) => Ok(Process::new(shim.clone(), exec.id)),
+        Ok(()) => {
+            crate::failpoint::hit("E1");
+            Ok(Process::new(shim.clone(), exec.id))
+        }
         Err(error) => {
             // Without an answer the shim may have taken it: the id stays until it is deleted.
             if !matches!(error.kind(), Kind::DeadlineExceeded | Kind::Unavailable) {

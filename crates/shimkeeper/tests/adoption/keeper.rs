@@ -6,11 +6,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use shimkeeper::events::Filters;
 use shimkeeper::{Config, CreateTask, Manager, Task, TaskKey};
 use shimkeeper_testkit::{SCRIPT_ENV, SOCKET_DIR_ENV, Script, TestDirs, TestSpec, fake_shim_binary};
 
 const ROLE: &str = "SHIMKEEPER_TEST_KEEPER";
 const DIRS: &str = "SHIMKEEPER_TEST_DIRS";
+
+/// What a shim says once it is asked to delete, if its script has it say so.
+pub(crate) const DELETING: &str = "/test/deleting";
 
 pub(crate) fn key(id: &str) -> TaskKey {
     TaskKey::parse("ns", id).unwrap()
@@ -92,7 +96,20 @@ async fn the_process_to_be_killed() {
         println!("keeper: creating");
         create(&manager, "a", ["sleep"]).await;
     } else {
-        let pid = create(&manager, "a", ["sleep"]).await.start().await.unwrap();
+        let task = create(&manager, "a", ["sleep"]).await;
+        let pid = task.start().await.unwrap();
+        if role == "delete" {
+            task.kill(9, true).await.unwrap();
+            task.wait().await.unwrap();
+            let filter = format!("topic==\"{DELETING}\"");
+            let mut events = manager.events(Filters::parse([filter.as_str()]).unwrap()).unwrap();
+            let at_it = async {
+                events.next().await.unwrap().expect("its shim is at it");
+                println!("keeper: {pid}");
+            };
+            // Killed before it is answered.
+            tokio::join!(task.delete(), at_it).0.unwrap();
+        }
         println!("keeper: {pid}");
     }
     std::future::pending::<()>().await;

@@ -14,7 +14,8 @@ pub(crate) async fn make_call(method: Method, task: &Task) -> Result<(), Error> 
         Method::Pids => task.pids().await.map(drop),
         Method::Pause => task.pause().await,
         Method::Resume => task.resume().await,
-        Method::Kill => task.kill(9, false).await,
+        // Of SIGKILL the kernel sees to it when the shim does not.
+        Method::Kill => task.kill(15, false).await,
         Method::Exec => task.exec(exec_request("x", &["sleep"])).await.map(drop),
         Method::ResizePty => task.resize(80, 24).await,
         Method::CloseIo => task.close_stdin().await,

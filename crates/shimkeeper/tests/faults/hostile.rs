@@ -6,12 +6,12 @@ use std::process::{Child, Command};
 
 use prost::Message as _;
 use shimkeeper::events::TaskEvent;
-use shimkeeper::{Kind, ProcessKey, Status};
+use shimkeeper::{HealthState, Kind, ProcessKey, Status};
 use shimkeeper_proto::containerd::events::TaskExit;
-use shimkeeper_proto::containerd::task::v3::{ConnectResponse, CreateTaskResponse};
+use shimkeeper_proto::containerd::task::v3::{ConnectResponse, CreateTaskResponse, StartResponse};
 use shimkeeper_testkit::{Act, Emission, LogText, Method, Script, StartStep, When};
 
-use crate::bench::{Bench, PATIENCE, SHORT, chain, end, kill_shim, lives, until};
+use crate::bench::{Bench, PATIENCE, SHORT, chain, end, exec_request, kill_shim, lives, stop, until};
 use crate::oracle;
 
 /// A process that is nobody's business.
@@ -118,7 +118,7 @@ async fn a_shim_that_hangs_up_for_good_is_kept_until_it_is_dead() {
     let task = bench.create("one", &["sleep"], &script).await.unwrap();
     let pid = task.start().await.unwrap();
     assert_eq!(task.state().await.unwrap_err().kind(), Kind::Unavailable);
-    let error = task.kill(9, true).await.unwrap_err();
+    let error = task.kill(15, true).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{}", chain(&error));
     assert!(error.hint().is_some());
     assert_eq!(task.delete().await.unwrap_err().kind(), Kind::Unavailable);
@@ -179,6 +179,31 @@ async fn a_shim_that_says_somebody_else_is_its_init_hurts_nobody() {
     task.wait().await.unwrap();
     bench.gone_or_unheard(&task).await;
     assert!(bystander.lives());
+    bench.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shim_that_says_somebody_else_is_an_exec_hurts_nobody() {
+    let bench = Bench::with(|d| (d.state, d.kill) = (SHORT, SHORT)).await;
+    let bystander = Bystander::new();
+    let claim = StartResponse { pid: bystander.0.id() };
+    // After Connect, Create, Wait, Start and Exec.
+    let script = Script::new().on_nth(Method::Start, 2, When::After, answer(11, &claim));
+    let task = bench.create("one", &["sleep"], &script).await.unwrap();
+    task.start().await.unwrap();
+    let process = task.exec(exec_request("x", &["sleep"])).await.unwrap();
+    assert_eq!(process.start().await.unwrap(), bystander.0.id(), "it is what the shim says");
+    stop(task.shim_pid().unwrap()).await;
+    process.kill(9).await.unwrap_err();
+    assert!(bystander.lives());
+    // Nor is its end the exec's.
+    drop(bystander);
+    until(|| task.health().state == HealthState::Stuck).await;
+    let error = process.within(SHORT).wait().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::DeadlineExceeded, "{}", chain(&error));
+    kill_shim(&task);
+    task.wait().await.unwrap();
+    bench.gone(&task).await;
     bench.is_clean();
 }
 

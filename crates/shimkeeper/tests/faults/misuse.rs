@@ -159,6 +159,18 @@ async fn an_exec_needs_a_description() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_is_none_is_not_restored_from() {
+    let bench = Bench::new().await;
+    for path in ["/no/such/directory", "relative", "/dev/null"] {
+        let request = request("one", &["sleep"], &Script::new()).restore_from(path);
+        let error = bench.manager.create(request).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidArgument, "{}", chain(&error));
+        oracle::refusal(&error);
+        bench.is_clean();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signals_that_are_none() {
     let bench = Bench::new().await;
     let task = bench.honest("one", &["sleep"]).await;

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use shimkeeper::oci::ContainerSpec;
 use shimkeeper::{Config, CreateTask, Error, ExecTask, Exit, Kind, Manager, Process, Stdio, Task, TaskKey};
+use shimkeeper_shim::{Address, BootstrapParams, Bundle, StateDirs};
+use shimkeeper_testkit::oracle::{self, Trace};
 use shimkeeper_testkit::{TestDirs, deps};
 
 use crate::cell::{Cell, OciRuntime};
-use crate::residue::{self, Trace};
 use crate::story::Story;
 
 /// SIGKILL and SIGTERM, as the API takes them.
@@ -60,7 +61,7 @@ impl Host {
         assert!(self.manager.list().is_empty(), "the case left {:?}", self.manager.list());
         within(SOON, self.manager.clone().detach()).await;
         within(SOON, self.story.end()).await;
-        residue::assert_none(&self.dirs, &self.traces.lock().unwrap());
+        oracle::nothing_left(&self.dirs, &self.traces.lock().unwrap());
     }
 
     /// A container on the busybox root file system.
@@ -74,7 +75,7 @@ impl Host {
 
     /// The cgroup that those of the containers are in.
     pub(crate) fn cgroup(&self) -> String {
-        residue::cgroup(&self.dirs)
+        self.dirs.cgroup()
     }
 
     /// A task of this cell.
@@ -85,7 +86,7 @@ impl Host {
     /// Creates, and remembers what must be gone at the end.
     pub(crate) async fn try_create(&self, request: CreateTask) -> Result<Task, Error> {
         let task = self.manager.create(request).await?;
-        self.traces.lock().unwrap().push(Trace::of(&task, &self.dirs));
+        self.traces.lock().unwrap().push(trace(&task, &self.dirs));
         Ok(task)
     }
 
@@ -118,7 +119,7 @@ impl Host {
     /// The socket that a task's shim listens on, or did; `None` where that is no file.
     pub(crate) fn socket_of(&self, task: &Task) -> Option<PathBuf> {
         let traces = self.traces.lock().unwrap();
-        traces.iter().find(|trace| trace.mark == task.incarnation()).unwrap().socket.clone()
+        traces.iter().find(|trace| trace.mark == task.incarnation().to_string()).unwrap().socket.clone()
     }
 
     /// Fails unless the task runs on the shim and the runtime it should.
@@ -141,9 +142,21 @@ impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() && self.dirs.sweep().is_ok() {
             let traces = self.traces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            residue::sweep(&self.dirs, &traces);
+            oracle::sweep(&self.dirs, &traces);
         }
     }
+}
+
+/// By what the remains of a task that lives are known.
+fn trace(task: &Task, dirs: &TestDirs) -> Trace {
+    let dirs = StateDirs::new(dirs.state(), dirs.root()).unwrap();
+    let bundle = Bundle::open(&dirs, task.key()).unwrap();
+    let socket = match BootstrapParams::read(&bundle).unwrap().address {
+        // A shim's socket is not below the manager's directories.
+        Address::Unix(path) => Some(path),
+        _ => None,
+    };
+    Trace { mark: task.incarnation().to_string(), socket }
 }
 
 /// The key of a task, where a case does not need two namespaces.

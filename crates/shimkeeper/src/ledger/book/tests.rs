@@ -95,6 +95,45 @@ fn the_public_exit_is_the_one_that_wait_answered() {
 }
 
 #[test]
+fn an_exec_that_ends_was_started_also_if_nobody_answered() {
+    let mut book = Book::default();
+    book.ingest(Fact::Started { pid: 7 });
+    book.add_exec(&"a".parse().unwrap()).unwrap();
+    book.begin_start(&exec("a")).unwrap();
+    book.set_phase(&exec("a"), Phase::Unsure, None);
+    let notices = book.ingest(Fact::Exited(exec("a"), exit(8, 1)));
+    assert_eq!(
+        notices,
+        [Notice::ExecAdded("a".parse().unwrap()), Notice::Start(exec("a"), 8), Notice::AsReported]
+    );
+}
+
+#[test]
+fn the_end_of_init_comes_after_those_of_its_execs_unless_they_take_too_long() {
+    let mut book = Book::default();
+    book.ingest(Fact::Started { pid: 7 });
+    book.ingest(Fact::ExecStarted("a".parse().unwrap(), 8));
+    book.ingest(Fact::ExecStarted("b".parse().unwrap(), 9));
+    assert!(book.ingest(Fact::Exited(ProcessKey::Init, exit(7, 3))).is_empty());
+    assert_eq!(book.ingest(Fact::Exited(exec("a"), exit(8, 1))), [Notice::AsReported]);
+    let mut impatient = book.clone();
+    assert_eq!(
+        book.ingest(Fact::Exited(exec("b"), exit(9, 2))),
+        [Notice::AsReported, Notice::Exit(ProcessKey::Init, exit(7, 3))]
+    );
+    assert!(book.announce_exit(&ProcessKey::Init).is_empty());
+
+    let told = [Notice::Exit(ProcessKey::Init, exit(7, 3))];
+    assert_eq!(impatient.clone().announce_exit(&ProcessKey::Init), told);
+    impatient.record_exit(&exec("b"), exit(9, 2));
+    assert_eq!(
+        impatient.announce_exit(&ProcessKey::Init),
+        [Notice::Exit(exec("b"), exit(9, 2)), Notice::Exit(ProcessKey::Init, exit(7, 3))],
+        "what is known of an exec is told before"
+    );
+}
+
+#[test]
 fn a_delete_tells_the_status_that_the_exit_told() {
     let mut book = Book::default();
     book.init.pid = 7;
@@ -286,6 +325,15 @@ proptest! {
             }
             if let (Some(create), Some(start)) = (create, start) {
                 prop_assert!(create < start, "{:?}", public);
+            }
+        }
+        // Unless the shim told of it only afterwards, an exec has ended in public before the init.
+        let end_of_init = position(&|n| matches!(n, Notice::Exit(ProcessKey::Init, _)));
+        for exec in [exec("a"), exec("b")] {
+            let start = position(&|n| matches!(n, Notice::Start(p, _) if *p == exec));
+            let end = position(&|n| matches!(n, Notice::Exit(p, _) if *p == exec));
+            if let (Some(start), Some(end), Some(of_init)) = (start, end, end_of_init) {
+                prop_assert!(end < of_init || start > of_init, "{:?}", public);
             }
         }
         prop_assert_eq!(delete.is_some(), !public.is_empty());

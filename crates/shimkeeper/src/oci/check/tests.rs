@@ -29,6 +29,7 @@ fn the_least_spec_passes() {
         root: "rootfs".into(),
         container_root_host_gid: None,
         wants_idmapped_mounts: false,
+        group: None,
     };
     assert_eq!(checked, expected);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use shimkeeper_shim::{Address, Bundle};
 
 use super::Draft;
-use crate::{identify, reap};
+use crate::reap;
 
 /// Wait between two tries to end what does not end.
 const RETRY: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ impl UndoBundle {
         Self(Some(bundle))
     }
 
-    pub(super) fn defuse(mut self) {
+    pub(super) fn defuse(&mut self) {
         self.0 = None;
     }
 }
@@ -59,13 +59,15 @@ impl Draft {
     /// Whether nothing is left. The reservation goes with `self`, last: the id is free then.
     async fn try_undo(&self) -> bool {
         let key = self.bundle.key();
-        let patience = self.env.config.deadlines.signal;
-        let Some(mut sockets) = identify::kill_marked(self.incarnation, patience).await else {
+        let patience = self.deadlines.signal;
+        let Some(mut sockets) = reap::end_launch(&self.bundle, self.incarnation, patience).await else {
             tracing::error!(task = %key, "what was launched does not end, not even by SIGKILL: the id stays taken");
             return false;
         };
-        sockets.extend(self.announced.as_ref().and_then(Address::path).map(Path::to_owned));
-        if let Err(reason) = reap::remove(&self.env.scope, &self.bundle, sockets).await {
+        if self.join.is_none() {
+            sockets.extend(self.announced.as_ref().and_then(Address::path).map(Path::to_owned));
+        }
+        if let Err(reason) = reap::remove(&self.env, &self.bundle, sockets, self.join.is_none()).await {
             tracing::warn!(task = %key, %reason, "a half-made bundle could not be removed");
             return false;
         }

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The control groups of a container: which processes are in it, an end for all of them that needs no shim, and what
+//! was killed for want of memory.
+//!
+//! Only a group of the container's own is ever used. One that a stranger is in, such as its shim or we ourselves, is
+//! nobody's to kill.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use super::{Pidfd, ProcessIdentity};
+
+/// Where the kernel's groups are found: all at once (version 2), or by controller below it (version 1).
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// Controllers of version 1 by which processes are listed, the best first. OCI runtimes join all of them.
+const LISTING: [&str; 4] = ["freezer", "pids", "devices", "name=systemd"];
+
+/// Most groups below a container's that are looked into: a container can make them without end.
+const MAX_GROUPS: usize = 4096;
+
+/// The groups of one container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// Where its processes are listed.
+    dir: PathBuf,
+    /// Where its memory is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<PathBuf>,
+}
+
+impl Cgroup {
+    /// The group that the process is in; `None` if it cannot be found, or is not the container's own: one of
+    /// `strangers` is in it too.
+    ///
+    /// Blocking, as everything here: a few small files of the kernel's.
+    pub fn of(process: &ProcessIdentity, strangers: &[u32]) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).ok()?;
+        if !matches!(process.is_alive(), Ok(true)) {
+            return None;
+        }
+        let found = Self::parse(&text, Path::new(ROOT).join("cgroup.controllers").exists())?;
+        found.is_private(strangers).then_some(found)
+    }
+
+    fn parse(text: &str, is_unified: bool) -> Option<Self> {
+        let groups = text.lines().filter_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+            Some((controllers, path.strip_prefix('/').filter(|path| !path.is_empty())?))
+        });
+        let groups: Vec<_> = groups.collect();
+        let dir_of = |controller: &str| {
+            let has_it = |controllers: &str| controllers.split(',').any(|one| one == controller);
+            let (_, path) = groups.iter().find(|(controllers, _)| has_it(controllers))?;
+            let hierarchy = Path::new(ROOT).join(controller.trim_start_matches("name="));
+            Some(hierarchy.join(path))
+        };
+        if is_unified {
+            let (_, path) = groups.iter().find(|(controllers, _)| controllers.is_empty())?;
+            let dir = Path::new(ROOT).join(path);
+            return Some(Self { memory: Some(dir.clone()), dir });
+        }
+        Some(Self { dir: LISTING.into_iter().find_map(dir_of)?, memory: dir_of("memory") })
+    }
+
+    /// Whether it can be a container's own: below the kernel's groups, and none of `strangers` is in it. One that came
+    /// from a file has to be asked this again.
+    pub fn is_private(&self, strangers: &[u32]) -> bool {
+        let is_below = |dir: &Path| {
+            dir.strip_prefix(ROOT)
+                .is_ok_and(|path| path.components().all(|c| matches!(c, Component::Normal(_))))
+        };
+        is_below(&self.dir)
+            && self.memory.as_deref().is_none_or(is_below)
+            && self.pids().is_ok_and(|pids| !pids.iter().any(|pid| strangers.contains(pid)))
+    }
+
+    /// Its name, for people.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether this group and another one have processes in common: one is, or is in, the other.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.dir.starts_with(&other.dir) || other.dir.starts_with(&self.dir)
+    }
+
+    /// The processes in it, and in groups below it, that are alive. None, if there is no such group any more.
+    ///
+    /// # Errors
+    /// If the kernel's list cannot be read; nothing is known then.
+    pub fn processes(&self) -> io::Result<Vec<ProcessIdentity>> {
+        let alive =
+            |pid| ProcessIdentity::of(pid).ok().flatten().filter(|p| !matches!(p.is_alive(), Ok(false)));
+        Ok(self.pids()?.into_iter().filter_map(alive).collect())
+    }
+
+    /// Whether the process is in it.
+    pub fn contains(&self, process: &ProcessIdentity) -> bool {
+        self.pids().is_ok_and(|pids| pids.contains(&process.pid)) && matches!(process.is_alive(), Ok(true))
+    }
+
+    /// Sends SIGKILL to every process in it, frozen ones included, and says how many there were. What is being forked
+    /// meanwhile may escape: repeat it until it answers 0.
+    ///
+    /// # Errors
+    /// If the processes cannot be listed.
+    pub fn kill(&self) -> io::Result<usize> {
+        let processes = self.processes()?;
+        if processes.is_empty() {
+            return Ok(0);
+        }
+        // Version 2 does it at once, and lets nobody escape.
+        if fs::write(self.dir.join("cgroup.kill"), "1").is_err() {
+            let held: Vec<_> = processes.iter().filter_map(|p| Pidfd::open(p).ok().flatten()).collect();
+            // Listed again once they are held: whoever left the group, or has the pid of one who did, is not meant.
+            let still = self.pids()?;
+            for process in held.iter().filter(|held| still.contains(&held.identity().pid)) {
+                // It may end by itself, which is what is wanted.
+                let _ = process.signal(Signal::KILL);
+            }
+            self.thaw();
+        }
+        Ok(processes.len())
+    }
+
+    /// Lets a frozen group of version 1 go on, so that what was killed in it can die; in version 2 it dies frozen.
+    pub fn thaw(&self) {
+        let state = self.dir.join("freezer.state");
+        if fs::read_to_string(&state).is_ok_and(|state| state.trim_end() != "THAWED") {
+            // A group that is gone meanwhile needs it no more.
+            let _ = fs::write(&state, "THAWED");
+        }
+    }
+
+    /// How many of its processes the kernel has killed for want of memory; `None` if it does not say.
+    pub fn oom_kills(&self) -> Option<u64> {
+        let memory = self.memory.as_ref()?;
+        ["memory.events", "memory.oom_control"]
+            .into_iter()
+            .find_map(|file| oom_kills(&fs::read_to_string(memory.join(file)).ok()?))
+    }
+
+    fn pids(&self) -> io::Result<Vec<u32>> {
+        let mut pids = Vec::new();
+        let mut groups = vec![self.dir.clone()];
+        let mut seen = 0;
+        while let Some(group) = groups.pop() {
+            seen += 1;
+            if seen > MAX_GROUPS {
+                return Err(io::Error::new(
+                    io::ErrorKind::OutOfMemory,
+                    "too many groups below a container's",
+                ));
+            }
+            match fs::read_to_string(group.join("cgroup.procs")) {
+                Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
+                // A group that is gone has nobody in it. EOPNOTSUPP: a threaded one, whose processes are listed above it.
+                Err(error)
+                    if is_gone(&error) || error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}
+                Err(error) => return Err(error),
+            }
+            match fs::read_dir(&group) {
+                Ok(entries) => groups.extend(
+                    entries
+                        .flatten()
+                        .filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()))
+                        .map(|e| e.path()),
+                ),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(pids)
+    }
+}
+
+/// ENODEV: removed between opening and reading.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::NODEV.raw_os_error())
+}
+
+fn oom_kills(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "9:name=systemd:/a/b\n8:pids:/a/b\n6:freezer:/a/b\n5:devices:/\n4:memory:/m\n2:cpu,cpuacct:/a\n0::/\n";
+
+    fn dirs(text: &str, is_unified: bool) -> Option<(String, Option<String>)> {
+        let found = Cgroup::parse(text, is_unified)?;
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        Some((text(found.dir), found.memory.map(text)))
+    }
+
+    #[test]
+    fn each_layout_is_understood() {
+        let under = |path: &str| format!("{ROOT}/{path}");
+        assert_eq!(dirs(HYBRID, false), Some((under("freezer/a/b"), Some(under("memory/m")))));
+        let no_freezer = HYBRID.replace("freezer:/a/b", "freezer:/").replace("memory:/m", "memory:/");
+        assert_eq!(dirs(&no_freezer, false), Some((under("pids/a/b"), None)));
+        assert_eq!(dirs("1:name=systemd:/s:x\n", false), Some((under("systemd/s:x"), None)));
+        assert_eq!(dirs("0::/a.slice/b\n", true), Some((under("a.slice/b"), Some(under("a.slice/b")))));
+        for (text, is_unified) in
+            [("0::/\n", true), ("0::/a\n", false), ("", true), ("x", false), ("1:pids:a", false)]
+        {
+            assert_eq!(dirs(text, is_unified), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_leads_elsewhere_is_nobodys_own() {
+        for dir in ["/etc", "/sys/fs/cgroup/../../etc", "relative", "/sys/fs/cgroup/pids/../../x"] {
+            let cgroup = Cgroup { dir: dir.into(), memory: None };
+            assert!(!cgroup.is_private(&[]), "{dir}");
+        }
+        let memory = Some(PathBuf::from("/etc"));
+        assert!(!Cgroup { dir: format!("{ROOT}/pids/shimkeeper-none").into(), memory }.is_private(&[]));
+    }
+
+    #[test]
+    fn our_own_group_is_not_a_containers() {
+        let me = ProcessIdentity::of(std::process::id()).unwrap().unwrap();
+        assert_eq!(Cgroup::of(&me, &[me.pid]), None);
+    }
+
+    #[test]
+    fn groups_are_related_by_whole_names() {
+        let of = |dir: &str| Cgroup { dir: dir.into(), memory: None };
+        assert!(of("/a/b").overlaps(&of("/a/b/c")) && of("/a/b/c").overlaps(&of("/a/b")));
+        assert!(!of("/a/b").overlaps(&of("/a/bc")));
+    }
+
+    #[test]
+    fn a_group_that_is_gone_is_empty() {
+        let gone = Cgroup { dir: format!("{ROOT}/pids/shimkeeper-none").into(), memory: None };
+        assert!(gone.processes().unwrap().is_empty());
+        assert_eq!(gone.kill().unwrap(), 0);
+        assert_eq!(gone.oom_kills(), None);
+    }
+
+    #[test]
+    fn both_versions_count_what_was_killed() {
+        assert_eq!(oom_kills("low 0\nhigh 0\nmax 4\noom 2\noom_kill 3\noom_group_kill 0\n"), Some(3));
+        assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"), Some(1));
+        assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\n"), None);
+    }
+}

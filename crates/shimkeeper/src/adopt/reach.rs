@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reaching the shim of a bundle that was found, and finding out who it is; or the proof that there is none.
+
+use shimkeeper_core::TaskKey;
+use shimkeeper_shim::{BootstrapParams, Connection, carries_mark, listening_socket};
+
+use super::bundle::Remains;
+use crate::dialing::{self, Answer, Whom};
+use crate::env::Env;
+use crate::group::Seat;
+use crate::identify::{self, Who};
+use crate::record::Record;
+use crate::role::Role;
+
+/// What came of trying to reach a shim.
+pub(super) enum Reached {
+    /// It answers.
+    Answered {
+        connection: Connection,
+        who: Who,
+        /// Whether it is the bundle's own for certain, and not just somebody at its address.
+        is_its_own: bool,
+        /// Where it was reached.
+        params: BootstrapParams,
+        /// The seat at that place, if it is another than the one given.
+        seat: Option<Seat>,
+    },
+    /// It does not, for this reason, and may live.
+    Silent(String),
+    /// It is proven dead.
+    Dead,
+}
+
+/// Tries to reach the shim of a bundle.
+pub(super) async fn reach(
+    env: &Env,
+    role: Role,
+    key: &TaskKey,
+    seat: Option<&Seat>,
+    remains: &Remains,
+) -> Reached {
+    if remains.is_proven_dead() {
+        return Reached::Dead;
+    }
+    // Of those that carry a mark, any may have been told to answer by another.
+    let any_may_answer =
+        remains.record.as_ref().is_some_and(|record| record.shim.is_none() && !record.taken_over);
+    let known = if any_may_answer { &[][..] } else { &remains.shims };
+    let whom = Whom { role, key, seat, known };
+    let deadlines = env.deadlines_of(&remains.binary);
+    match dialing::reach(env, whom, &deadlines, remains.places.clone()).await {
+        Ok(Answer { connection, shim_pid, params, seat }) => {
+            let who = who(remains, shim_pid, &params);
+            let is_its_own = any_may_answer
+                || matches!(&who, Who::Ours(it) | Who::Foreign(it) if remains.shims.contains(it));
+            Reached::Answered { connection, who, is_its_own, params, seat }
+        }
+        Err(silence) if silence.nobody_listens && !remains.has_processes() => Reached::Dead,
+        Err(silence) => Reached::Silent(silence.reason),
+    }
+}
+
+/// Who answers. What it says of itself counts if it is on record, or if the kernel shows the same: that it was started
+/// as the shim of this bundle, or that it is who listens there.
+fn who(remains: &Remains, claimed_pid: u32, params: &BootstrapParams) -> Who {
+    if let Some(Record { shim: Some(known), shim_is_foreign, .. }) = remains.record {
+        return if shim_is_foreign { Who::Foreign(known) } else { Who::Ours(known) };
+    }
+    let Some(claimed) = identify::of(claimed_pid) else {
+        return remains.only_shim().map_or(Who::Marked, Who::Ours);
+    };
+    let is_marked = |record: &Record| carries_mark(&claimed, record.incarnation);
+    let listens_there = || listening_socket(claimed.pid).as_deref() == params.address.path();
+    match &remains.record {
+        Some(record) if record.knows_its_shim() => {
+            if is_marked(record) {
+                Who::Ours(claimed)
+            } else {
+                Who::Marked
+            }
+        }
+        Some(_) | None if remains.shims.contains(&claimed) || listens_there() => Who::Ours(claimed),
+        Some(_) | None => Who::Foreign(claimed),
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The record of an end: the exit, and what the container's memory group said at that moment, which is gone soon after.
+
+use shimkeeper_core::{Exit, ProcessKey};
+
+use crate::shim::Shim;
+
+/// How a process ended, and what is known about why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExitRecord {
+    /// How it ended.
+    pub exit: Exit,
+    /// How many processes of the container the kernel had killed by then for want of memory; `None` where nobody can
+    /// say.
+    pub oom_kills: Option<u64>,
+}
+
+impl ExitRecord {
+    /// Whether it was most likely ended for want of memory: by SIGKILL, in a container where the kernel did that.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.exit.status == KILLED && self.oom_kills > Some(0)
+    }
+}
+
+/// SIGKILL, as shims put it into an exit status.
+pub(crate) const KILLED: u32 = 128 + 9;
+
+/// Records an exit, unless one is known already; answers whether it is news.
+pub(crate) fn record(shim: &Shim, process: &ProcessKey, exit: Exit) -> bool {
+    note_memory(shim, process);
+    shim.ledger.record_exit(process, exit)
+}
+
+/// Records an exit that the shim reports, as far as the ledger believes it.
+pub(crate) fn accept(shim: &Shim, process: &ProcessKey, exit: Exit) -> bool {
+    note_memory(shim, process);
+    shim.ledger.accept_exit(process, exit)
+}
+
+/// Looks at the memory group for a process that has ended, or is about to; the first look counts.
+pub(crate) fn note_memory(shim: &Shim, process: &ProcessKey) {
+    let is_new = shim.ledger.process(process).is_some_and(|p| p.exit.is_none());
+    if is_new && let Some(kills) = shim.cgroup().and_then(|cgroup| cgroup.oom_kills()) {
+        shim.ledger.note_oom_kills(process, kills);
+    }
+}

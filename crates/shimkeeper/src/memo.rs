@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The last state a shim told of each process, good until anything is heard that may have changed it.
+//!
+//! Whatever the ledger takes in, an event of any kind or an answer, may have: so all is forgotten then, and the next
+//! who asks asks the shim. An answer that was on its way meanwhile is not kept.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use shimkeeper_core::ProcessKey;
+
+use crate::state::{ProcessState, Status};
+
+/// What one shim told. Owned by the ledger of its task.
+#[derive(Debug, Default)]
+pub(crate) struct Memo(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    stirred: u64,
+    states: HashMap<ProcessKey, ProcessState>,
+}
+
+/// The moment before a question, which tells whether its answer may be kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking(u64);
+
+impl Memo {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // A panic cannot leave it half-changed: every critical section is one step.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was heard.
+    pub(crate) fn stir(&self) {
+        let mut kept = self.lock();
+        kept.stirred += 1;
+        kept.states.clear();
+    }
+
+    /// The state, if nothing was heard since it was told.
+    pub(crate) fn get(&self, process: &ProcessKey) -> Option<ProcessState> {
+        self.lock().states.get(process).cloned()
+    }
+
+    /// The shim is about to be asked.
+    pub(crate) fn ask(&self) -> Asking {
+        Asking(self.lock().stirred)
+    }
+
+    /// Keeps the answer, unless something was heard in the meantime, or it will change by itself.
+    pub(crate) fn keep(&self, asking: Asking, process: &ProcessKey, state: &ProcessState) {
+        let lasts =
+            matches!(state.status, Status::Created | Status::Running | Status::Paused | Status::Stopped);
+        let mut kept = self.lock();
+        if lasts && kept.stirred == asking.0 {
+            kept.states.insert(process.clone(), state.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shimkeeper_proto::containerd::task::v3::StateResponse;
+
+    use super::*;
+
+    fn state(status: i32) -> ProcessState {
+        ProcessState::new(StateResponse { status, ..StateResponse::default() }, None)
+    }
+
+    #[test]
+    fn a_state_is_good_until_something_is_heard() {
+        let memo = Memo::default();
+        let running = state(2);
+        memo.keep(memo.ask(), &ProcessKey::Init, &running);
+        assert_eq!(memo.get(&ProcessKey::Init), Some(running.clone()));
+        memo.stir();
+        assert_eq!(memo.get(&ProcessKey::Init), None);
+
+        let asking = memo.ask();
+        memo.stir();
+        memo.keep(asking, &ProcessKey::Init, &running);
+        assert_eq!(memo.get(&ProcessKey::Init), None, "it may be older than what was heard");
+    }
+
+    #[test]
+    fn what_will_change_by_itself_is_not_kept() {
+        let memo = Memo::default();
+        for passing in [0, 5] {
+            memo.keep(memo.ask(), &ProcessKey::Init, &state(passing));
+            assert_eq!(memo.get(&ProcessKey::Init), None);
+        }
+    }
+}

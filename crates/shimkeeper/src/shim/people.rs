@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The processes of a task that can be named for certain: its shim, its init, its execs, and what is in its control
+//! group. Whoever is killed or waited for is one of these.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use shimkeeper_core::{ExecId, ProcessKey};
+use shimkeeper_shim::{Cgroup, Pidfd, ProcessIdentity};
+
+use super::{Shim, lock};
+use crate::health::HealthState;
+use crate::machine::State;
+
+/// The processes we can name for certain.
+#[derive(Default)]
+pub(super) struct People {
+    shim: Option<ProcessIdentity>,
+    shim_is_foreign: bool,
+    init: Option<Arc<Pidfd>>,
+    execs: HashMap<ExecId, Arc<Pidfd>>,
+    /// The container's own control group.
+    cgroup: Option<Cgroup>,
+    /// Whom we have sent SIGKILL ourselves.
+    killed: HashSet<ProcessKey>,
+}
+
+impl Shim {
+    pub(crate) fn identity(&self) -> Option<ProcessIdentity> {
+        lock(&self.people).shim
+    }
+
+    pub(crate) fn set_identity(&self, identity: Option<ProcessIdentity>) {
+        let mut people = lock(&self.people);
+        (people.shim, people.shim_is_foreign) = (identity, false);
+        drop(people);
+        if let (Some(identity), Some(seat)) = (identity, self.seat()) {
+            seat.note_shim(identity);
+        }
+    }
+
+    /// The shim's process was not launched here: its death still proves the shim's, but nobody here ends it.
+    pub(crate) fn set_foreign(&self, identity: ProcessIdentity) {
+        let mut people = lock(&self.people);
+        (people.shim, people.shim_is_foreign) = (Some(identity), true);
+    }
+
+    /// Whether the shim's processes were launched here, and may be ended here.
+    pub(crate) fn is_ours(&self) -> bool {
+        !lock(&self.people).shim_is_foreign
+    }
+
+    /// Holds on to the container's init, so that its death can be proven and its status read after.
+    pub(crate) fn hold_init(&self, pidfd: Option<Pidfd>) {
+        let cgroup = pidfd.as_ref().and_then(|init| Cgroup::of(init.identity(), &self.strangers()));
+        let mut people = lock(&self.people);
+        people.init = pidfd.map(Arc::new);
+        if cgroup.is_some() {
+            people.cgroup = cgroup;
+        }
+    }
+
+    pub(crate) fn init_identity(&self) -> Option<ProcessIdentity> {
+        lock(&self.people).init.as_ref().map(|pidfd| *pidfd.identity())
+    }
+
+    /// The descriptor of a process, where there is one.
+    pub(crate) fn held(&self, process: &ProcessKey) -> Option<Arc<Pidfd>> {
+        let people = lock(&self.people);
+        match process {
+            ProcessKey::Init => people.init.clone(),
+            ProcessKey::Exec(id) => people.execs.get(id).cloned(),
+        }
+    }
+
+    /// The container's own control group, where one is known.
+    pub(crate) fn cgroup(&self) -> Option<Cgroup> {
+        lock(&self.people).cgroup.clone()
+    }
+
+    /// The control group as it is on record, if it still can be the container's own.
+    pub(crate) fn remember_cgroup(&self, cgroup: Option<Cgroup>) {
+        lock(&self.people).cgroup = cgroup.filter(|cgroup| cgroup.is_private(&self.strangers()));
+    }
+
+    /// Who is never in a container's own control group.
+    fn strangers(&self) -> Vec<u32> {
+        self.identity().map(|shim| shim.pid).into_iter().chain([std::process::id()]).collect()
+    }
+
+    pub(crate) fn note_killed(&self, process: &ProcessKey) {
+        lock(&self.people).killed.insert(process.clone());
+    }
+
+    pub(crate) fn was_killed(&self, process: &ProcessKey) -> bool {
+        lock(&self.people).killed.contains(process)
+    }
+
+    /// Whether the shim cannot tell of its processes, and nobody is about to find out.
+    fn is_mute(&self) -> bool {
+        self.vitals.state() == HealthState::Stuck || *self.state.borrow() == State::Quarantined
+    }
+
+    /// Waits until the shim is mute, or is not.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub(crate) async fn until_mute(&self, mute: bool) {
+        let (mut vitals, mut state) = (self.vitals.subscribe(), self.state.subscribe());
+        while self.is_mute() != mute {
+            // Both senders are this shim's own.
+            tokio::select! {
+                _ = vitals.changed() => {}
+                _ = state.changed() => {}
+            }
+        }
+    }
+
+    pub(crate) fn hold_exec(&self, id: &ExecId, pidfd: Option<Pidfd>) {
+        if let Some(pidfd) = pidfd {
+            lock(&self.people).execs.insert(id.clone(), Arc::new(pidfd));
+        }
+    }
+
+    pub(crate) fn release_exec(&self, id: &ExecId) {
+        let mut people = lock(&self.people);
+        people.execs.remove(id);
+        people.killed.remove(&ProcessKey::Exec(id.clone()));
+    }
+}
