@@ -3,4 +3,5 @@
 
 pub mod events;
 pub mod shim;
+pub mod store;
 pub mod ttrpc;

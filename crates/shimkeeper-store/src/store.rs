@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A store: opened, checked, asked, and written to. Owner of the lock on its directory, the index and the writer.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
+use shimkeeper_core::Namespace;
+
+use crate::bundles;
+use crate::container::Container;
+use crate::containers::Containers;
+use crate::db::{self, Found};
+use crate::error::{Damage, OpenError, StoreError};
+use crate::index::Index;
+use crate::lease::Held;
+use crate::leases::Leases;
+use crate::namespaces::{NamespaceRecord, Namespaces};
+use crate::record::{Record, RecordKind};
+use crate::reserve::Reserve;
+use crate::sandbox::Sandbox;
+use crate::sandboxes::Sandboxes;
+use crate::writer::{Room, Tx, Writer};
+
+/// The directory of a store below a daemon's root.
+const BELOW_ROOT: &str = "io.shimkeeper.store";
+
+/// An open store. Cheap to clone; closed when the last clone is dropped, after what was asked of it is written.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    // In the order in which they must end: the lock is the last to go.
+    writer: Writer,
+    reader: Mutex<Connection>,
+    index: Arc<RwLock<Index>>,
+    dir: PathBuf,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Where the store of a daemon with this root is.
+    pub fn dir_below(root: &Path) -> PathBuf {
+        root.join(BELOW_ROOT)
+    }
+
+    /// Opens the store in `dir`. Where there is none it is made, unless there are bundles in the state directory,
+    /// whose records would then be missing.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing that was there is changed then.
+    pub fn open(dir: &Path, state: &Path) -> Result<Self, OpenError> {
+        Self::open_unless(dir, || {
+            let bundle = bundles::any(state);
+            let missing =
+                |bundle| OpenError::Missing { dir: dir.to_owned(), state: state.to_owned(), bundle };
+            bundle.map_or(Ok(()), |bundle| Err(missing(bundle)))
+        })
+    }
+
+    /// Opens the store in `dir`, or makes one. For those who are about to fill it.
+    ///
+    /// # Errors
+    /// As [`Store::open`], but for what concerns bundles.
+    pub fn open_or_new(dir: &Path) -> Result<Self, OpenError> {
+        Self::open_unless(dir, || Ok(()))
+    }
+
+    fn open_unless(dir: &Path, missing: impl FnOnce() -> Result<(), OpenError>) -> Result<Self, OpenError> {
+        let path = db::path(dir);
+        if !path.exists() {
+            missing()?;
+        }
+        let lock = Lock::take(dir)?;
+        if !path.exists() {
+            db::create(dir)?;
+        }
+        let failed = |source| db::of_open(&path, source);
+        let connection = db::connect(&path, true).map_err(failed)?;
+        db::identify(&connection, &path)?;
+        let wal: String =
+            connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+        debug_assert_eq!(wal, "wal");
+        let damaged = |problem| OpenError::Damaged { dir: dir.to_owned(), problem };
+        db::check(&connection).map_err(failed)?.map_err(damaged)?;
+        let (index, revision) = load(&connection, &path)?;
+        let index = Arc::new(RwLock::new(index));
+        let file = |verb| move |source| OpenError::File { verb, path: dir.to_owned(), source };
+        let reserve = Reserve::open(&path).map_err(file("reserve room in"))?;
+        let reader = db::connect(&path, false).map_err(failed)?;
+        let writer = Writer::start(connection, reserve, Arc::clone(&index), dir.to_owned(), revision);
+        let writer = writer.map_err(file("start a thread for"))?;
+        let (reader, dir) = (Mutex::new(reader), dir.to_owned());
+        Ok(Self(Arc::new(Inner { writer, reader, index, dir, _lock: lock })))
+    }
+
+    /// The containers of a namespace.
+    pub fn containers<'a>(&'a self, namespace: &'a Namespace) -> Containers<'a> {
+        Containers { store: self, namespace }
+    }
+
+    /// The leases of a namespace.
+    pub fn leases<'a>(&'a self, namespace: &'a Namespace) -> Leases<'a> {
+        Leases { store: self, namespace }
+    }
+
+    /// The sandboxes of a namespace.
+    pub fn sandboxes<'a>(&'a self, namespace: &'a Namespace) -> Sandboxes<'a> {
+        Sandboxes { store: self, namespace }
+    }
+
+    /// The namespaces.
+    pub fn namespaces(&self) -> Namespaces<'_> {
+        Namespaces { store: self }
+    }
+
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        look(&self.0.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) async fn write<T, F>(&self, room: Room, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.0.writer.run(room, operation).await
+    }
+
+    /// A record from the database, with its revision.
+    pub(crate) fn fetch<R: Record>(&self, namespace: &str, id: &str) -> Result<Option<(R, u64)>, StoreError> {
+        let found = db::get(&self.reader(), R::KIND, namespace, id);
+        let failed = |source| StoreError::Database { verb: "read", dir: self.0.dir.clone(), source };
+        let found = found.map_err(failed)?;
+        found.map(|found| Ok((decode(&found)?, found.revision))).transpose()
+    }
+
+    /// A container from the database; kept in the cache, unless it has changed meanwhile.
+    pub(crate) fn fetch_container(
+        &self,
+        namespace: &str,
+        id: &str,
+    ) -> Result<Option<Arc<Container>>, StoreError> {
+        let Some((container, revision)) = self.fetch::<Container>(namespace, id)? else { return Ok(None) };
+        let container = Arc::new(container);
+        let mut index = self.0.index.write().unwrap_or_else(PoisonError::into_inner);
+        if index.container(namespace, id).is_some_and(|head| head.revision == revision) {
+            index.cache.put(namespace, Arc::clone(&container));
+        }
+        Ok(Some(container))
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        self.0.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The record that was found, if it is whole.
+pub(crate) fn decode<R: Record>(found: &Found) -> Result<R, StoreError> {
+    let damaged = |problem| StoreError::Damaged {
+        kind: R::KIND,
+        namespace: found.namespace.clone(),
+        id: found.id.clone(),
+        problem,
+    };
+    found.check().map_err(damaged)?;
+    R::from_row(&found.namespace, &found.id, &found.row).map_err(|error| damaged(Damage::Form(error)))
+}
+
+/// Everything readers need to know, and the last revision that was given.
+fn load(connection: &Connection, path: &Path) -> Result<(Index, u64), OpenError> {
+    let mut index = Index::default();
+    let mut last = 0;
+    let visit = |found: Found| {
+        last = last.max(found.revision);
+        match RecordKind::ALL.into_iter().find(|kind| kind.as_str() == found.kind) {
+            Some(RecordKind::Namespace) => apply::<NamespaceRecord>(&mut index, &found),
+            Some(RecordKind::Container) => apply::<Container>(&mut index, &found),
+            Some(RecordKind::Lease) => apply::<Held>(&mut index, &found),
+            Some(RecordKind::Sandbox) => apply::<Sandbox>(&mut index, &found),
+            // Nothing this version has written; left alone.
+            None => Ok(()),
+        }
+    };
+    db::each(connection, visit).map_err(|failure: Failure| failure.of_open(path))?;
+    Ok((index, last))
+}
+
+/// Why not all records could be read.
+pub(crate) enum Failure {
+    Database(rusqlite::Error),
+    Record(StoreError),
+}
+
+impl Failure {
+    /// As whoever opens the store at `path` gets to see it.
+    pub(crate) fn of_open(self, path: &Path) -> OpenError {
+        match self {
+            Self::Database(source) => db::of_open(path, source),
+            Self::Record(error) => {
+                let dir = path.parent().unwrap_or(path).to_owned();
+                OpenError::Damaged { dir, problem: error.to_string() }
+            }
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+fn apply<R: Record>(index: &mut Index, found: &Found) -> Result<(), Failure> {
+    let record: R = decode(found).map_err(Failure::Record)?;
+    index.apply(Arc::new(record).into_change(&found.namespace, found.revision));
+    Ok(())
+}
+
+// === the lock ===
+
+/// The directory is ours; free again when dropped, or when the process has ended, however.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// Makes the directory if it is not there, and takes it.
+    pub(crate) fn take(dir: &Path) -> Result<Self, OpenError> {
+        let file = |verb, path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::File { verb, path, source }
+        };
+        fs::create_dir_all(dir).map_err(file("create", dir))?;
+        // Specs hold secrets: environments, for one.
+        fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(file("set the mode of", dir))?;
+        let path = dir.join("lock");
+        let open = File::options().create(true).append(true).open(&path).map_err(file("open", &path))?;
+        match flock(&open, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self(open)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse { dir: dir.to_owned() }),
+            Err(error) => Err(file("lock", &path)(error.into())),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Said aloud: a child that is being spawned has a copy of the descriptor until it executes its program.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
