@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a request's path to the service that answers it, and what holds for every call: its deadline, its panics, its
+//! end told to an observer. Knows no method's meaning.
+
+mod table;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Request, Response};
+use http_body::Body as HttpBody;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, StdError};
+use tonic::{Code, Status};
+
+use crate::contain::{self, Contained, WatchedBody};
+use crate::{Inner, MessageLimits, status};
+
+/// Header with the time a client gives a call.
+const TIMEOUT: &str = "grpc-timeout";
+
+/// What the methods of services nobody serves here are told. containerd has them; people who meet this have a client
+/// that wants more than shims.
+const ELSEWHERE: &str = "shimkeeper runs containers on shims and keeps their records; it has no images, content, \
+     snapshots, diffs or transfers, so this call is not served here";
+
+/// Somebody who is told how calls end.
+pub trait Observer: Send + Sync {
+    /// A call of this method (`/package.Service/Method`, always one that there is) ended with this gRPC code; a stream
+    /// when it ended, which is [`Code::Cancelled`] when the client left.
+    fn called(&self, method: &str, code: Code, took: Duration);
+}
+
+/// The API as one service. A clone serves the same.
+#[derive(Clone)]
+pub struct Api {
+    services: Arc<[Entry]>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// A service: how to call it, and the full paths of its methods.
+struct Entry {
+    name: &'static str,
+    paths: Vec<Arc<str>>,
+    call: Call,
+}
+
+type Call = Box<dyn Fn(Request<Body>) -> BoxFuture<Response<Body>, Infallible> + Send + Sync>;
+
+impl Api {
+    pub(crate) fn new(
+        inner: &Arc<Inner>,
+        limits: MessageLimits,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        let services =
+            table::running(inner, limits).into_iter().chain(table::records(inner, limits)).collect();
+        Self { services, observer }
+    }
+
+    /// The names of the services there are.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.services.iter().map(|entry| entry.name)
+    }
+
+    /// The service and method of a path, if there are such.
+    fn find(&self, path: &str) -> Result<(&Entry, Arc<str>), Status> {
+        let service =
+            path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or(path, |(name, _)| name);
+        let entry = self.services.iter().find(|entry| entry.name == service);
+        let entry = entry.ok_or_else(|| {
+            status::of(shimkeeper::Kind::NotImplemented, format!("unknown service {service}: {ELSEWHERE}"))
+        })?;
+        let method = entry.paths.iter().find(|known| ***known == *path);
+        let method = method.cloned().ok_or_else(|| {
+            let method = path.rsplit('/').next().unwrap_or_default();
+            Status::unimplemented(format!("unknown method {method} for service {service}"))
+        })?;
+        Ok((entry, method))
+    }
+}
+
+impl<B> Service<Request<B>> for Api
+where
+    B: HttpBody<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (entry, method) = match self.find(request.uri().path()) {
+            Ok(found) => found,
+            Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
+        };
+        let (allowed, began) = (allowed(request.headers()), Instant::now());
+        let observer = self.observer.clone();
+        let told = method.clone();
+        let tell = move |code| {
+            if let Some(observer) = observer {
+                observer.called(&told, code, began.elapsed());
+            }
+        };
+        let trace = trace(request.headers());
+        let answer = Contained::new(shimkeeper::traced(trace, (entry.call)(request.map(Body::new))));
+        Box::pin(async move {
+            let answered = match allowed {
+                None => Ok(answer.await),
+                Some(allowed) => tokio::time::timeout(allowed, answer).await,
+            };
+            let response = match answered {
+                Ok(Some(Ok(response))) => response,
+                Ok(None) => contain::apology(&method).into_http(),
+                Err(_) => Status::deadline_exceeded("context deadline exceeded").into_http(),
+            };
+            // An answer without a body says in its headers how the call went.
+            if let Some(code) = contain::code_in(response.headers()) {
+                tell(code);
+                return Ok(response);
+            }
+            Ok(response.map(|body| Body::new(WatchedBody::new(body, method, tell))))
+        })
+    }
+}
+
+/// The trace that a call is a part of, as its client says.
+fn trace(headers: &HeaderMap) -> shimkeeper::TraceContext {
+    let pairs = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    shimkeeper::TraceContext::from_pairs(pairs)
+}
+
+impl Entry {
+    fn new(
+        name: &'static str,
+        methods: &[&'static str],
+        call: impl Fn(Request<Body>) -> BoxFuture<Response<Body>, Infallible> + Send + Sync + 'static,
+    ) -> Self {
+        let paths = methods.iter().map(|method| format!("/{name}/{method}").into()).collect();
+        Self { name, paths, call: Box::new(call) }
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// The time a client gives a call: up to eight digits and a unit. What is no such text is as if it were not there.
+fn allowed(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(TIMEOUT)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_read_as_grpc_writes_it() {
+        let read = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TIMEOUT, http::HeaderValue::from_static(text));
+            allowed(&headers)
+        };
+        assert_eq!(read("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(read("99999999H"), Some(Duration::from_hours(99_999_999)));
+        assert_eq!(read("1500m"), Some(Duration::from_millis(1500)));
+        for text in ["", "S", "2", "2x", "-2S", "123456789S", "2 S", "0x2S", "+2S"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The services there are.
+
+use std::sync::Arc;
+
+use shimkeeper_proto::containerd::services::containers::v1 as containers;
+use shimkeeper_proto::containerd::services::events::v1 as events;
+use shimkeeper_proto::containerd::services::introspection::v1 as introspection;
+use shimkeeper_proto::containerd::services::leases::v1 as leases;
+use shimkeeper_proto::containerd::services::namespaces::v1 as namespaces;
+use shimkeeper_proto::containerd::services::sandbox::v1 as sandbox;
+use shimkeeper_proto::containerd::services::tasks::v1 as tasks;
+use shimkeeper_proto::containerd::services::version::v1 as version;
+use shimkeeper_proto::grpc::health::v1 as health;
+use shimkeeper_proto::shimkeeper::v1 as keeper;
+use tonic::codegen::Service as _;
+
+use super::Entry;
+use crate::{Inner, MessageLimits};
+
+/// One entry: a stub's server, the names of its service and methods, and what handles them.
+macro_rules! entry {
+    ($limits:ident, $($server:ident)::+, $service:path, $methods:path, $handler:expr) => {{
+        let server = $($server)::+::new($handler)
+            .max_decoding_message_size($limits.receive)
+            .max_encoding_message_size($limits.send);
+        Entry::new($service, &$methods, move |request| server.clone().call(request))
+    }};
+}
+
+/// What is about tasks, and about the server itself.
+pub(super) fn running(inner: &Arc<Inner>, limits: MessageLimits) -> Vec<Entry> {
+    vec![
+        entry!(
+            limits,
+            tasks::tasks_server::TasksServer,
+            tasks::TASKS_SERVICE,
+            tasks::TASKS_METHODS,
+            crate::tasks::TasksService(inner.clone())
+        ),
+        entry!(
+            limits,
+            events::events_server::EventsServer,
+            events::EVENTS_SERVICE,
+            events::EVENTS_METHODS,
+            crate::events::EventsService(inner.clone())
+        ),
+        entry!(
+            limits,
+            introspection::introspection_server::IntrospectionServer,
+            introspection::INTROSPECTION_SERVICE,
+            introspection::INTROSPECTION_METHODS,
+            crate::introspection::IntrospectionService(inner.clone())
+        ),
+        entry!(
+            limits,
+            version::version_server::VersionServer,
+            version::VERSION_SERVICE,
+            version::VERSION_METHODS,
+            crate::version::VersionService(inner.clone())
+        ),
+        entry!(
+            limits,
+            health::health_server::HealthServer,
+            health::HEALTH_SERVICE,
+            health::HEALTH_METHODS,
+            crate::health::HealthService
+        ),
+        entry!(
+            limits,
+            keeper::keeper_server::KeeperServer,
+            keeper::KEEPER_SERVICE,
+            keeper::KEEPER_METHODS,
+            crate::keeper::KeeperService(inner.clone())
+        ),
+    ]
+}
+
+/// What is about records.
+pub(super) fn records(inner: &Arc<Inner>, limits: MessageLimits) -> Vec<Entry> {
+    vec![
+        entry!(
+            limits,
+            containers::containers_server::ContainersServer,
+            containers::CONTAINERS_SERVICE,
+            containers::CONTAINERS_METHODS,
+            crate::containers::ContainersService(inner.clone())
+        ),
+        entry!(
+            limits,
+            leases::leases_server::LeasesServer,
+            leases::LEASES_SERVICE,
+            leases::LEASES_METHODS,
+            crate::leases::LeasesService(inner.clone())
+        ),
+        entry!(
+            limits,
+            namespaces::namespaces_server::NamespacesServer,
+            namespaces::NAMESPACES_SERVICE,
+            namespaces::NAMESPACES_METHODS,
+            crate::namespaces::NamespacesService(inner.clone())
+        ),
+        entry!(
+            limits,
+            sandbox::store_server::StoreServer,
+            sandbox::STORE_SERVICE,
+            sandbox::STORE_METHODS,
+            crate::sandbox_store::SandboxStoreService(inner.clone())
+        ),
+        entry!(
+            limits,
+            sandbox::controller_server::ControllerServer,
+            sandbox::CONTROLLER_SERVICE,
+            sandbox::CONTROLLER_METHODS,
+            crate::sandbox_controller::SandboxControllerService(inner.clone())
+        ),
+    ]
+}

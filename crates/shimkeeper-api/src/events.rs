@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `Events`: what happened, for whoever wants to know. A subscriber sees every namespace unless it filters.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use shimkeeper::events::{Envelope, EnvelopeError, Filters, Subscription, Topic, TopicError};
+use shimkeeper::{HasKind, Kind};
+use shimkeeper_proto::containerd::services::events::ttrpc::v1 as ingress;
+use shimkeeper_proto::containerd::services::events::v1::events_server::Events;
+use shimkeeper_proto::containerd::services::events::v1::{ForwardRequest, PublishRequest, SubscribeRequest};
+use shimkeeper_proto::containerd::types;
+use shimkeeper_proto::google::protobuf::Empty;
+use tonic::codegen::tokio_stream::Stream;
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::{Inner, caller, convert, status};
+
+pub(crate) struct EventsService(pub(crate) Arc<Inner>);
+
+#[async_trait]
+impl Events for EventsService {
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<Empty>, Status> {
+        let failed = |status: Status| status::within("failed publishing event: ", &status);
+        let namespace = caller::namespace(&request).map_err(failed)?;
+        let PublishRequest { topic, event } = request.into_inner();
+        let topic: Topic = topic.parse().map_err(|e: TopicError| failed(of_events(&e)))?;
+        let event = event.ok_or_else(|| failed(status::missing("event")))?;
+        let envelope = Envelope::new(namespace, topic, SystemTime::now(), convert::from_any(event));
+        self.0.manager.publish(envelope.map_err(|e: EnvelopeError| failed(of_events(&e)))?).await;
+        Ok(Response::new(Empty::default()))
+    }
+
+    async fn forward(&self, request: Request<ForwardRequest>) -> Result<Response<Empty>, Status> {
+        let request = ingress::ForwardRequest { envelope: request.into_inner().envelope };
+        let envelope = Envelope::try_from(request).map_err(|e| of_events(&e))?;
+        self.0.manager.publish(envelope).await;
+        Ok(Response::new(Empty::default()))
+    }
+
+    type SubscribeStream = EventStream;
+
+    async fn subscribe(
+        &self,
+        request: Request<SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let filters = Filters::parse(&request.get_ref().filters).map_err(|error| {
+            // Without a code of its own, as containerd has it.
+            let text = status::of_filter(&error).message().to_owned();
+            let what = "subscription error: failed parsing subscription filters";
+            status::verbatim(Kind::Unknown, format!("{what}: {text}"))
+        })?;
+        let subscription = self.0.manager.events(filters).map_err(|e| of_events(&e))?;
+        Ok(Response::new(EventStream(subscription)))
+    }
+}
+
+/// An error of the events' own, with its causes.
+fn of_events(error: &(impl HasKind + std::error::Error)) -> Status {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    status::of(error.kind(), text)
+}
+
+/// A subscription as messages.
+#[derive(Debug)]
+pub(crate) struct EventStream(Subscription);
+
+impl Stream for EventStream {
+    type Item = Result<types::Envelope, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next(cx).map(|next| match next {
+            Ok(Some(event)) => Some(Ok(event.to_wire())),
+            // An end without an error would tell the client that it had meant to end.
+            Ok(None) => Some(Err(status::of(Kind::Unavailable, "the server is shutting down"))),
+            Err(ended) => Some(Err(of_events(&ended))),
+        })
+    }
+}

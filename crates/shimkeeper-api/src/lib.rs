@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! containerd's gRPC API over the library and the store. No state, no policy: a handler checks what it got, asks the
+//! library or the store, waits, and answers.
+//!
+//! ```text
+//! client → Api ─┬─ namespace, deadline, panic ─→ service ─┬─ shimkeeper::Manager
+//!               └─ what nobody serves: Unimplemented      └─ shimkeeper_store::Store
+//! ```
+//!
+//! [`Services`] makes an [`Api`], one `tower` service for a whole HTTP/2 connection. Who accepts connections, on which
+//! socket and with which limits, is not decided here.
+
+mod caller;
+mod contain;
+mod containers;
+mod convert;
+mod dispatch;
+mod events;
+mod health;
+mod introspection;
+mod keeper;
+mod leases;
+mod namespaces;
+mod records;
+mod sandbox_controller;
+mod sandbox_store;
+mod status;
+mod tasks;
+mod version;
+
+pub use caller::Peer;
+pub use dispatch::{Api, Observer};
+
+use std::sync::Arc;
+
+use shimkeeper::Manager;
+use shimkeeper_store::Store;
+
+/// Largest message in either direction unless told otherwise, in bytes: containerd's own limit.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// What the server says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Its version.
+    pub version: String,
+    /// Source revision it was built from.
+    pub revision: String,
+    /// Identity of the installation; the same after a restart.
+    pub uuid: String,
+}
+
+/// What the services stand on.
+#[derive(Clone)]
+pub struct Services {
+    inner: Arc<Inner>,
+    observer: Option<Arc<dyn Observer>>,
+    limits: MessageLimits,
+}
+
+/// The largest messages, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MessageLimits {
+    pub(crate) receive: usize,
+    pub(crate) send: usize,
+}
+
+pub(crate) struct Inner {
+    pub(crate) manager: Manager,
+    pub(crate) store: Store,
+    pub(crate) about: About,
+}
+
+impl Services {
+    /// Services over a manager and a store.
+    pub fn new(manager: Manager, store: Store, about: About) -> Self {
+        let limits = MessageLimits { receive: MAX_MESSAGE_BYTES, send: MAX_MESSAGE_BYTES };
+        Self { inner: Arc::new(Inner { manager, store, about }), observer: None, limits }
+    }
+
+    /// With somebody who is told of every call.
+    pub fn observed(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// With other limits for messages than [`MAX_MESSAGE_BYTES`] in both directions, in bytes.
+    pub fn message_limits(mut self, receive: usize, send: usize) -> Self {
+        self.limits = MessageLimits { receive, send };
+        self
+    }
+
+    /// The API as one service.
+    pub fn api(self) -> Api {
+        Api::new(&self.inner, self.limits, self.observer)
+    }
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Services").field("about", &self.inner.about).finish_non_exhaustive()
+    }
+}
