@@ -8,8 +8,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shimkeeper_core::Mount;
 
+use crate::client::args::ClientCommand;
+use crate::daemon::{ConfigArgs, DaemonCommand};
 use crate::run::mounts_arg::{parse_mount, parse_volume};
 use crate::run::units::{parse_cpus, parse_duration, parse_size};
+use crate::store::args::{ContainerdArgs, StoreArgs};
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -58,6 +61,16 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Remove what runs left behind that were killed themselves
     Cleanup(CleanupArgs),
+    /// Look after the records of a daemon: check, export, import, recover
+    Store(StoreArgs),
+    /// Take over the records of a containerd that is stopped; its containers go on
+    Import(ContainerdArgs),
+    /// Serve containerd's API, so that its clients run containers here
+    Daemon(DaemonCommand),
+    /// Show or check the daemon's configuration
+    Config(ConfigArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
 /// How the result is told.
@@ -238,7 +251,7 @@ mod tests {
     fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
         match Cli::try_parse_from(["shimkeeper", "run"].iter().chain(args))?.command {
             Command::Run(run) => Ok(*run),
-            Command::Cleanup(_) => unreachable!("the word is run"),
+            _ => unreachable!("the word is run"),
         }
     }
 

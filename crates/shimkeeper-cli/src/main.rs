@@ -3,9 +3,12 @@
 
 mod args;
 mod cleanup;
+mod client;
+mod daemon;
 mod failure;
 mod private_dirs;
 mod run;
+mod store;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -23,6 +26,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    let command = match cli.command {
+        // It has a runtime of its own, once it knows its configuration.
+        Command::Daemon(args) => return ExitCode::from(daemon::daemon(&args)),
+        Command::Config(args) => return ExitCode::from(daemon::config(&args)),
+        other => other,
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -30,7 +39,7 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_FAILURE);
         }
     };
-    let code = match cli.command {
+    let code = match command {
         Command::Run(args) => {
             log_to_stderr(args.report.debug);
             runtime.block_on(run::run(&args))
@@ -39,6 +48,10 @@ fn main() -> ExitCode {
             log_to_stderr(args.debug);
             runtime.block_on(cleanup::cleanup(&args))
         }
+        Command::Store(args) => runtime.block_on(store::store(&args)),
+        Command::Import(args) => runtime.block_on(store::import_containerd(&args)),
+        Command::Client(command) => runtime.block_on(client::client(&command)),
+        Command::Daemon(_) | Command::Config(_) => unreachable!("they have returned"),
     };
     // A write that a slow reader of ours holds up, and that was given up on, must not hold us up too.
     runtime.shutdown_background();

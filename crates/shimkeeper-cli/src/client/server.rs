@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The daemon as the commands see it: its services, a bound on every call, and what a refusal means to a user.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shimkeeper_core::{Kind, Namespace};
+use shimkeeper_proto::containerd::services::containers::v1::containers_client::ContainersClient;
+use shimkeeper_proto::containerd::services::events::v1::events_client::EventsClient;
+use shimkeeper_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
+use shimkeeper_proto::containerd::services::namespaces::v1::namespaces_client::NamespacesClient;
+use shimkeeper_proto::containerd::services::tasks::v1::tasks_client::TasksClient;
+use shimkeeper_proto::containerd::services::version::v1::version_client::VersionClient;
+use shimkeeper_proto::shimkeeper::v1::keeper_client::KeeperClient;
+use tonic::codegen::http::{HeaderValue, Uri};
+use tonic::{Response, Status};
+
+use super::args::ServerArgs;
+use super::channel::Channel;
+use crate::failure::{Failure, chain};
+
+/// Where the daemon listens unless told otherwise.
+const DEFAULT_ADDRESS: &str = "/run/shimkeeper/shimkeeper.sock";
+
+/// The longest a daemon may take for one call. Ours bounds what it asks of shims by far less.
+const CALL: Duration = Duration::from_mins(2);
+
+/// Largest message in either direction: containerd's own limit.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// A daemon that was connected to.
+#[derive(Debug)]
+pub(super) struct Server {
+    channel: Channel,
+}
+
+/// A client of each service, on the one session.
+macro_rules! services {
+    ($($name:ident: $client:ident),+ $(,)?) => {
+        impl Server {
+            $(pub(super) fn $name(&self) -> $client<Channel> {
+                $client::with_origin(self.channel.clone(), Uri::from_static("http://localhost"))
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            })+
+        }
+    };
+}
+
+services!(
+    containers: ContainersClient,
+    events: EventsClient,
+    introspection: IntrospectionClient,
+    keeper: KeeperClient,
+    namespaces: NamespacesClient,
+    tasks: TasksClient,
+    version: VersionClient,
+);
+
+impl Server {
+    /// Connects; calls are made in the namespace, if there is one.
+    pub(super) async fn connect(args: &ServerArgs, namespace: Option<&Namespace>) -> Result<Self, Failure> {
+        let address =
+            args.address.clone().or_else(|| std::env::var_os("CONTAINERD_ADDRESS").map(PathBuf::from));
+        let address = address.unwrap_or_else(|| DEFAULT_ADDRESS.into());
+        let namespace = namespace.map(|namespace| {
+            HeaderValue::from_str(namespace.as_str()).expect("an identifier is plain ASCII")
+        });
+        let opened = tokio::time::timeout(CALL, Channel::open(&address, namespace)).await;
+        let channel = opened.unwrap_or_else(|_elapsed| {
+            Err(late(&format!("connect to the daemon at {}", address.display())))
+        })?;
+        Ok(Self { channel })
+    }
+}
+
+/// The answer to one call, or what the user is told of its failure.
+pub(super) fn ask<T>(
+    what: &str,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> impl Future<Output = Result<T, Failure>> {
+    // The stubs' futures are large, and every command holds several.
+    let call = tokio::time::timeout(CALL, Box::pin(call));
+    async move {
+        match call.await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(refused(what, &status)),
+            Err(_elapsed) => Err(late(what)),
+        }
+    }
+}
+
+/// The same for what a daemon may not have; `None` if so.
+pub(super) fn ask_if_served<T>(
+    what: &str,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> impl Future<Output = Result<Option<T>, Failure>> {
+    let asked = ask(what, call);
+    async move { unless(Kind::NotImplemented, asked.await) }
+}
+
+/// Nothing, if it failed like this.
+pub(super) fn unless<T>(kind: Kind, outcome: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match outcome {
+        Ok(answer) => Ok(Some(answer)),
+        Err(failure) if failure.kind == kind => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What the daemon answered instead.
+pub(super) fn refused(what: &str, status: &Status) -> Failure {
+    let kind = Kind::from_code(status.code().into());
+    // With a source, it is our side that failed, and the source says how.
+    let said =
+        if std::error::Error::source(status).is_some() { chain(status) } else { status.message().to_owned() };
+    Failure::new(kind, format!("{what}: {said}"), hint(kind))
+}
+
+fn late(what: &str) -> Failure {
+    Failure::new(
+        Kind::DeadlineExceeded,
+        format!("{what}: no answer within {CALL:?}"),
+        hint(Kind::DeadlineExceeded),
+    )
+}
+
+fn hint(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NotFound => "`shimkeeper ps -a` shows what there is",
+        Kind::AlreadyExists | Kind::FailedPrecondition => "`shimkeeper inspect` shows the state it is in",
+        Kind::Unavailable => {
+            "see whether the daemon runs, or shuts down; `shimkeeper info` shows how its shims do"
+        }
+        Kind::DeadlineExceeded => "`shimkeeper info` shows how shims do; whether it took effect is not known",
+        Kind::NotImplemented => "this daemon does not serve it",
+        Kind::PermissionDenied | Kind::Unauthenticated => {
+            "the daemon serves only whom it trusts, mostly root"
+        }
+        Kind::InvalidArgument => "see the command's --help",
+        _ => "the daemon's log may say more",
+    }
+}

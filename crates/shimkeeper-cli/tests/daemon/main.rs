@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `shimkeeper daemon` as a service: how it starts and ends, what it is told, whose sockets it takes. Real processes,
+//! no containers but in the modules that say so by their names.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod config;
+mod crowd;
+mod life;
+mod real;
+mod real_client;
+mod real_ctr;
+mod real_docker;
+mod real_load;
+mod sockets;
+mod support;

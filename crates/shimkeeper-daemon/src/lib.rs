@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The daemon: containerd's API on a socket over the library and the store, and the manners of a service.
+
+mod accept;
+mod calls;
+mod config;
+mod dump;
+mod error;
+mod identity;
+mod logging;
+mod notify;
+mod run;
+mod server;
+mod signals;
+mod socket;
+
+pub use config::{
+    Config, ConfigError, DEFAULT_FILE, Debug, Format, Grpc, Level, Limits, Overrides, Plugins, Shims,
+    Timeouts, Ttrpc,
+};
+pub use error::DaemonError;
+pub use run::{Sources, run};
+pub use socket::SocketError;

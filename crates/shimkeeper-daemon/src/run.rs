@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The daemon's life.
+//!
+//! ```text
+//! sockets claimed ─▶ manager opened, adoption begins ─▶ served, READY ─▶ … ─▶ TERM
+//! TERM ─▶ nobody is accepted any more ─▶ calls in flight end, 5 s at most ─▶ manager leaves ─▶ sockets removed
+//! ```
+//! Tasks and shims are never touched by it: it comes and goes beside them.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use shimkeeper::Manager;
+use shimkeeper_api::{About, Services};
+use shimkeeper_store::Store;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::Gate;
+use crate::calls::Calls;
+use crate::config::{Config, Level, Overrides};
+use crate::error::DaemonError;
+use crate::logging::Log;
+use crate::signals::{Ask, Signals};
+use crate::socket::{Activated, Socket};
+use crate::{dump, identity, notify, server};
+
+/// How long calls in flight, creations and deletions above all, may go on when the daemon stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long the last answers may take to be sent after that.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// How long files may still be written to when the daemon leaves.
+const LEAVING: Duration = Duration::from_secs(5);
+/// Threads that files are read and written on, at most.
+const BLOCKING_THREADS: usize = 32;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file; none for the default one.
+    pub file: Option<PathBuf>,
+    /// What counts more.
+    pub overrides: Overrides,
+}
+
+impl Sources {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load(&self) -> Result<Config, crate::ConfigError> {
+        Config::load(self.file.as_deref(), &self.overrides)
+    }
+}
+
+/// Runs the daemon until it is told to stop. To be called before the process has threads, once.
+///
+/// # Errors
+/// [`DaemonError`] if it cannot start, or cannot go on.
+pub fn run(sources: &Sources) -> Result<(), DaemonError> {
+    let config = sources.load()?;
+    let log = Log::start(&config.debug);
+    let activated = Activated::from_environment()?;
+    adjust_oom_score(config.oom_score);
+    let runtime =
+        runtime().map_err(|source| DaemonError::System { verb: "start the async runtime", source })?;
+    let ended = runtime.block_on(async {
+        let daemon = Box::pin(Daemon::start(config, log, activated)).await?;
+        Box::pin(daemon.live(sources)).await
+    });
+    // A write that somebody else holds up must not hold us up too.
+    runtime.shutdown_background();
+    ended
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    // Two, so that one that waits for a disk does not stop the other; there is nothing here for more to do.
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).max_blocking_threads(BLOCKING_THREADS).enable_all().build()
+}
+
+fn adjust_oom_score(score: i32) {
+    if score == 0 {
+        return;
+    }
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
+        tracing::warn!(score, %error, "oom_score cannot be set");
+    }
+}
+
+struct Daemon {
+    config: Config,
+    log: Log,
+    signals: Signals,
+    socket: Socket,
+    /// Its name goes with it.
+    _shims_socket: Socket,
+    manager: Manager,
+    services: Services,
+    gate: std::sync::Arc<Gate>,
+    calls: Calls,
+    started: Instant,
+}
+
+impl Daemon {
+    async fn start(config: Config, log: Log, mut activated: Activated) -> Result<Self, DaemonError> {
+        let started = Instant::now();
+        let signals =
+            Signals::listen().map_err(|source| DaemonError::System { verb: "listen to signals", source })?;
+        let (grpc, ttrpc) = (&config.grpc, &config.ttrpc);
+        let socket = Socket::open(&grpc.address, (grpc.uid, grpc.gid), &mut activated)?;
+        let shims_at = config.ttrpc_address();
+        let shims_socket = Socket::open(&shims_at, (ttrpc.uid, ttrpc.gid), &mut activated)?;
+        activated.all_taken()?;
+        let manager = Manager::open(library_config(&config, shims_at, &shims_socket)?).await?;
+        let services = services(&config, manager.clone()).await?;
+        let limits = &config.limits;
+        let gate = Gate::new(limits.connections, limits.connections_per_user);
+        let calls = Calls::new(limits.calls_per_connection);
+        Ok(Self {
+            config,
+            log,
+            signals,
+            socket,
+            _shims_socket: shims_socket,
+            manager,
+            services,
+            gate,
+            calls,
+            started,
+        })
+    }
+
+    async fn live(mut self, sources: &Sources) -> Result<(), DaemonError> {
+        let api = self.services.api();
+        let stop = CancellationToken::new();
+        let (gate, calls) = (self.gate.clone(), self.calls.clone());
+        {
+            let mut serving = std::pin::pin!(server::serve(&self.socket, api, gate, calls, stop.clone()));
+            let mut watchdog = std::pin::pin!(notify::watchdog());
+            let mut adopted = std::pin::pin!(self.manager.adopted());
+            let mut is_adopted = false;
+            notify::ready();
+            let boot = self.started.elapsed();
+            tracing::info!(address = %self.config.grpc.address.display(), ?boot, "serving");
+            loop {
+                tokio::select! {
+                    ended = &mut serving => return ended,
+                    () = &mut watchdog => {}
+                    adoption = &mut adopted, if !is_adopted => {
+                        is_adopted = true;
+                        dump::adoption(&adoption);
+                    }
+                    ask = self.signals.next() => match ask {
+                        Ask::Stop => break,
+                        Ask::Dump => dump::everything(&self.manager, &self.gate, &self.calls, self.started),
+                        Ask::Reload => reload(&mut self.config, sources, &self.log, &self.gate, &self.calls),
+                    },
+                }
+            }
+            notify::stopping();
+            tracing::info!(in_flight = self.calls.brief(), "stopping; tasks and shims live on");
+            stop.cancel();
+            let mut is_over = false;
+            let drained = async {
+                tokio::select! {
+                    () = self.calls.idle() => {}
+                    _all_gone = &mut serving => is_over = true,
+                    // Asked twice, it does not wait.
+                    _again = self.signals.next() => {}
+                }
+            };
+            if timeout(GRACE, drained).await.is_err() {
+                tracing::warn!(in_flight = self.calls.brief(), "calls are cut off");
+            }
+            // Those that wait for an exit are told, and subscribers get the end of their stream.
+            let left = timeout(LEAVING, self.manager.clone().detach()).await;
+            if left.is_err() {
+                tracing::warn!("leaving while files are still being written");
+            }
+            if !is_over {
+                // In vain where a client does not read; it sees the end of its connection.
+                let _ = timeout(FAREWELL, &mut serving).await;
+            }
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// The API, over the records: what the manager has locked is nobody else's to open.
+async fn services(config: &Config, manager: Manager) -> Result<Services, DaemonError> {
+    let (root, state) = (config.root.clone(), config.state.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let store = Store::open(&Store::dir_below(&root), &state)?;
+        let uuid = identity::read_or_make(&root)
+            .map_err(|source| DaemonError::System { verb: "read the installation's number", source })?;
+        Ok::<_, DaemonError>((store, uuid))
+    });
+    let (store, uuid) = match opened.await {
+        Ok(opened) => opened?,
+        Err(join) => return Err(DaemonError::System { verb: "open the records", source: join.into() }),
+    };
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let revision = option_env!("SHIMKEEPER_REVISION").unwrap_or_default().to_owned();
+    Ok(Services::new(manager, store, About { version, revision, uuid }))
+}
+
+fn library_config(
+    config: &Config,
+    shims_at: PathBuf,
+    shims_socket: &Socket,
+) -> Result<shimkeeper::Config, DaemonError> {
+    let shims = &config.plugins.shims;
+    let mut library = shimkeeper::Config::new(&config.state, &config.root)
+        .address(config.grpc.address.to_string_lossy())
+        .events_socket(shims_at, shims_socket.listener()?)
+        .debug(matches!(config.debug.level, Level::Debug | Level::Trace))
+        .deadlines(config.timeouts.deadlines());
+    if !shims.socket_dir.as_os_str().is_empty() {
+        library = library.socket_dir(&shims.socket_dir);
+    }
+    for (name, value) in shims.env.iter().filter_map(|entry| entry.split_once('=')) {
+        library = library.env(name, value);
+    }
+    Ok(library)
+}
+
+/// Reads the configuration again. One that is wrong changes nothing.
+fn reload(config: &mut Config, sources: &Sources, log: &Log, gate: &Gate, calls: &Calls) {
+    notify::reloading();
+    match sources.load() {
+        Ok(new) => {
+            let fixed = config.fixed_differences(&new);
+            if !fixed.is_empty() {
+                tracing::warn!(?fixed, "these changes of the configuration count from the next start on");
+            }
+            gate.set(new.limits.connections, new.limits.connections_per_user);
+            calls.set_most_per_connection(new.limits.calls_per_connection);
+            log.set_level(new.debug.level);
+            config.limits = new.limits;
+            config.debug.level = new.debug.level;
+            tracing::info!("configuration read again");
+        }
+        Err(error) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "the configuration stays as it was");
+        }
+    }
+    notify::ready();
+}

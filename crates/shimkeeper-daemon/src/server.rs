@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The server of clients: the socket's connections, each within its limits, each in a task that is owned here.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper_util::rt::TokioIo;
+use shimkeeper_api::{Api, Peer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+
+use crate::accept::{self, Gate};
+use crate::calls::{Answer, Calls, Line};
+use crate::error::DaemonError;
+use crate::socket::Socket;
+
+/// The largest list of headers of a call, in bytes: what containerd's clients send has less than a hundredth of it.
+const HEADERS: u32 = 64 << 10;
+
+/// Whom a connection is served to.
+#[derive(Debug)]
+struct Client {
+    api: Api,
+    peer: Option<Peer>,
+    line: Line,
+}
+
+/// Runs what belongs to a connection as tasks of the server.
+#[derive(Clone, Debug)]
+struct Owned {
+    tasks: TaskTracker,
+}
+
+/// Serves until `stop`, then until every connection has ended: told to, each does when its calls are over.
+///
+/// # Cancel safety
+/// Dropping it leaves what is still connected to the runtime.
+pub(crate) async fn serve(
+    socket: &Socket,
+    api: Api,
+    gate: Arc<Gate>,
+    calls: Calls,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    let failed = |source| DaemonError::System { verb: "listen", source };
+    let listener = UnixListener::from_std(socket.listener()?).map_err(failed)?;
+    let tasks = TaskTracker::new();
+    let accepting = async {
+        loop {
+            let (stream, place) = accept::next(&listener, &gate).await;
+            let client = Client { api: api.clone(), peer: peer(&stream), line: calls.line() };
+            let (owned, stop) = (Owned { tasks: tasks.clone() }, stop.clone());
+            tasks.spawn(async move {
+                connection(stream, client, owned, stop).await;
+                drop(place);
+            });
+        }
+    };
+    let Some(()) = stop.run_until_cancelled(accepting).await else {
+        // New clients are refused from now on.
+        drop(listener);
+        tasks.close();
+        tasks.wait().await;
+        return Ok(());
+    };
+    Ok(())
+}
+
+async fn connection(stream: UnixStream, client: Client, owned: Owned, stop: CancellationToken) {
+    let peer = client.peer;
+    let mut http = http2::Builder::new(owned);
+    // Bounded by ourselves: a client that waits for many exits must be told, not left waiting for a stream.
+    http.max_concurrent_streams(None).max_header_list_size(HEADERS);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), client));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        let error: &dyn std::error::Error = &error;
+        tracing::debug!(?peer, error, "a connection broke");
+    }
+}
+
+fn peer(stream: &UnixStream) -> Option<Peer> {
+    let cred = stream.peer_cred().ok()?;
+    Some(Peer { uid: cred.uid(), gid: cred.gid(), pid: cred.pid() })
+}
+
+impl hyper::service::Service<Request<Incoming>> for Client {
+    type Response = Response<Answer<Body>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let call = match self.line.begin(request.uri().path()) {
+            Ok(call) => call,
+            Err(full) => {
+                let text = format!("this connection has {} calls in flight, and may have no more", full.most);
+                let refused = tonic::Status::resource_exhausted(text).into_http::<Body>();
+                return Box::pin(std::future::ready(Ok(refused.map(|body| Answer::new(body, None)))));
+            }
+        };
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        let answer = tonic::codegen::Service::call(&mut self.api.clone(), request);
+        Box::pin(async move { Ok(answer.await?.map(|body| Answer::new(body, Some(call)))) })
+    }
+}
+
+impl<F> Executor<F> for Owned
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, task: F) {
+        self.tasks.spawn(task);
+    }
+}
