@@ -10,6 +10,7 @@ use shimkeeper_core::Mount;
 
 use crate::client::args::ClientCommand;
 use crate::daemon::{ConfigArgs, DaemonCommand};
+use crate::handbook::{CompletionsArgs, ManArgs};
 use crate::run::mounts_arg::{parse_mount, parse_volume};
 use crate::run::units::{parse_cpus, parse_duration, parse_size};
 use crate::store::args::{ContainerdArgs, StoreArgs};
@@ -71,6 +72,10 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Print what a shell needs to complete this command line
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }
 
 /// How the result is told.

@@ -6,6 +6,7 @@ mod cleanup;
 mod client;
 mod daemon;
 mod failure;
+mod handbook;
 mod private_dirs;
 mod run;
 mod store;
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
         // It has a runtime of its own, once it knows its configuration.
         Command::Daemon(args) => return ExitCode::from(daemon::daemon(&args)),
         Command::Config(args) => return ExitCode::from(daemon::config(&args)),
+        Command::Completions(args) => return ExitCode::from(handbook::completions(&args)),
+        Command::Man(args) => return ExitCode::from(handbook::man(&args)),
         other => other,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -51,7 +54,9 @@ fn main() -> ExitCode {
         Command::Store(args) => runtime.block_on(store::store(&args)),
         Command::Import(args) => runtime.block_on(store::import_containerd(&args)),
         Command::Client(command) => runtime.block_on(client::client(&command)),
-        Command::Daemon(_) | Command::Config(_) => unreachable!("they have returned"),
+        Command::Daemon(_) | Command::Config(_) | Command::Completions(_) | Command::Man(_) => {
+            unreachable!("they have returned")
+        }
     };
     // A write that a slow reader of ours holds up, and that was given up on, must not hold us up too.
     runtime.shutdown_background();
