@@ -20,7 +20,7 @@ Shims send their events to the address with .ttrpc at its end, unless the config
 
 Signals:
   TERM and INT end the daemon, within seconds; tasks and their shims live on and are taken over at the next start.
-  HUP reads the configuration again: limits and the log level change at once.
+  HUP reads the configuration again: limits, timeouts and the log level change at once.
   USR1 writes what there is into the log.";
 
 /// What counts more than the file, and the file.
@@ -95,7 +95,7 @@ impl DaemonArgs {
 
 /// Runs the daemon; answers the exit code.
 pub(crate) fn daemon(command: &DaemonCommand) -> u8 {
-    exit_code(shimkeeper_daemon::run(&command.sources.sources()))
+    exit_code(shimkeeper_daemon::run(command.sources.sources()))
 }
 
 /// Tells about the configuration; answers the exit code.

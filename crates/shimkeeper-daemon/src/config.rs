@@ -207,7 +207,6 @@ impl Config {
             ("grpc", self.grpc != other.grpc),
             ("ttrpc", self.ttrpc != other.ttrpc),
             ("debug.format", self.debug.format != other.debug.format),
-            ("timeouts", self.timeouts != other.timeouts),
             ("plugins", self.plugins != other.plugins),
         ];
         pairs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

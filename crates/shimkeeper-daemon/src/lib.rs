@@ -4,6 +4,7 @@
 mod accept;
 mod calls;
 mod config;
+mod controls;
 mod dump;
 mod error;
 mod identity;

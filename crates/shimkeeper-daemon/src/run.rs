@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::Gate;
 use crate::calls::Calls;
 use crate::config::{Config, Level, Overrides};
+use crate::controls::Controls;
 use crate::error::DaemonError;
 use crate::logging::Log;
 use crate::signals::{Ask, Signals};
@@ -58,7 +59,7 @@ impl Sources {
 ///
 /// # Errors
 /// [`DaemonError`] if it cannot start, or cannot go on.
-pub fn run(sources: &Sources) -> Result<(), DaemonError> {
+pub fn run(sources: Sources) -> Result<(), DaemonError> {
     let config = sources.load()?;
     let log = Log::start(&config.debug);
     let activated = Activated::from_environment()?;
@@ -66,8 +67,8 @@ pub fn run(sources: &Sources) -> Result<(), DaemonError> {
     let runtime =
         runtime().map_err(|source| DaemonError::System { verb: "start the async runtime", source })?;
     let ended = runtime.block_on(async {
-        let daemon = Box::pin(Daemon::start(config, log, activated)).await?;
-        Box::pin(daemon.live(sources)).await
+        let daemon = Box::pin(Daemon::start(sources, config, log, activated)).await?;
+        Box::pin(daemon.live()).await
     });
     // A write that somebody else holds up must not hold us up too.
     runtime.shutdown_background();
@@ -90,21 +91,21 @@ fn adjust_oom_score(score: i32) {
 }
 
 struct Daemon {
-    config: Config,
-    log: Log,
     signals: Signals,
     socket: Socket,
     /// Its name goes with it.
     _shims_socket: Socket,
-    manager: Manager,
     services: Services,
-    gate: std::sync::Arc<Gate>,
-    calls: Calls,
-    started: Instant,
+    controls: Controls,
 }
 
 impl Daemon {
-    async fn start(config: Config, log: Log, mut activated: Activated) -> Result<Self, DaemonError> {
+    async fn start(
+        sources: Sources,
+        config: Config,
+        log: Log,
+        mut activated: Activated,
+    ) -> Result<Self, DaemonError> {
         let started = Instant::now();
         let signals =
             Signals::listen().map_err(|source| DaemonError::System { verb: "listen to signals", source })?;
@@ -118,32 +119,23 @@ impl Daemon {
         let limits = &config.limits;
         let gate = Gate::new(limits.connections, limits.connections_per_user);
         let calls = Calls::new(limits.calls_per_connection);
-        Ok(Self {
-            config,
-            log,
-            signals,
-            socket,
-            _shims_socket: shims_socket,
-            manager,
-            services,
-            gate,
-            calls,
-            started,
-        })
+        let controls = Controls { sources, config, log, manager, gate, calls, started };
+        Ok(Self { signals, socket, _shims_socket: shims_socket, services, controls })
     }
 
-    async fn live(mut self, sources: &Sources) -> Result<(), DaemonError> {
-        let api = self.services.api();
+    async fn live(mut self) -> Result<(), DaemonError> {
+        let controls = &mut self.controls;
         let stop = CancellationToken::new();
-        let (gate, calls) = (self.gate.clone(), self.calls.clone());
+        let (api, gate, calls) = (self.services.api(), controls.gate.clone(), controls.calls.clone());
         {
             let mut serving = std::pin::pin!(server::serve(&self.socket, api, gate, calls, stop.clone()));
             let mut watchdog = std::pin::pin!(notify::watchdog());
-            let mut adopted = std::pin::pin!(self.manager.adopted());
+            let manager = controls.manager.clone();
+            let mut adopted = std::pin::pin!(manager.adopted());
             let mut is_adopted = false;
             notify::ready();
-            let boot = self.started.elapsed();
-            tracing::info!(address = %self.config.grpc.address.display(), ?boot, "serving");
+            let boot = controls.started.elapsed();
+            tracing::info!(address = %controls.config.grpc.address.display(), ?boot, "serving");
             loop {
                 tokio::select! {
                     ended = &mut serving => return ended,
@@ -154,28 +146,29 @@ impl Daemon {
                     }
                     ask = self.signals.next() => match ask {
                         Ask::Stop => break,
-                        Ask::Dump => dump::everything(&self.manager, &self.gate, &self.calls, self.started),
-                        Ask::Reload => reload(&mut self.config, sources, &self.log, &self.gate, &self.calls),
+                        Ask::Dump => controls.dump(),
+                        Ask::Reload => controls.reload(),
                     },
                 }
             }
             notify::stopping();
-            tracing::info!(in_flight = self.calls.brief(), "stopping; tasks and shims live on");
+            let calls = &controls.calls;
+            tracing::info!(in_flight = calls.brief(), "stopping; tasks and shims live on");
             stop.cancel();
             let mut is_over = false;
             let drained = async {
                 tokio::select! {
-                    () = self.calls.idle() => {}
+                    () = calls.idle() => {}
                     _all_gone = &mut serving => is_over = true,
                     // Asked twice, it does not wait.
                     _again = self.signals.next() => {}
                 }
             };
             if timeout(GRACE, drained).await.is_err() {
-                tracing::warn!(in_flight = self.calls.brief(), "calls are cut off");
+                tracing::warn!(in_flight = calls.brief(), "calls are cut off");
             }
             // Those that wait for an exit are told, and subscribers get the end of their stream.
-            let left = timeout(LEAVING, self.manager.clone().detach()).await;
+            let left = timeout(LEAVING, controls.manager.clone().detach()).await;
             if left.is_err() {
                 tracing::warn!("leaving while files are still being written");
             }
@@ -225,28 +218,4 @@ fn library_config(
         library = library.env(name, value);
     }
     Ok(library)
-}
-
-/// Reads the configuration again. One that is wrong changes nothing.
-fn reload(config: &mut Config, sources: &Sources, log: &Log, gate: &Gate, calls: &Calls) {
-    notify::reloading();
-    match sources.load() {
-        Ok(new) => {
-            let fixed = config.fixed_differences(&new);
-            if !fixed.is_empty() {
-                tracing::warn!(?fixed, "these changes of the configuration count from the next start on");
-            }
-            gate.set(new.limits.connections, new.limits.connections_per_user);
-            calls.set_most_per_connection(new.limits.calls_per_connection);
-            log.set_level(new.debug.level);
-            config.limits = new.limits;
-            config.debug.level = new.debug.level;
-            tracing::info!("configuration read again");
-        }
-        Err(error) => {
-            let error: &dyn std::error::Error = &error;
-            tracing::error!(error, "the configuration stays as it was");
-        }
-    }
-    notify::ready();
 }

@@ -119,7 +119,7 @@ async fn create_task(
         options: options.map(convert::any),
         ..CreateTaskRequest::default()
     };
-    let deadline = shim.deadlines.create;
+    let deadline = shim.deadlines().create;
     let pid =
         match shim.call("Create", deadline, |c, call| async move { c.create(&call, &message).await }).await {
             Ok(answer) => answer.pid,
@@ -150,7 +150,7 @@ async fn give_back(shim: &Shim, permit: Permit, failure: Kind) {
     // A shim that has had such a task before keeps it: that one is not ours to delete.
     if failure != Kind::AlreadyExists {
         let request = DeleteRequest { id: shim.key.id.to_string(), ..DeleteRequest::default() };
-        let deadline = shim.deadlines.shutdown;
+        let deadline = shim.deadlines().shutdown;
         // It lets a live shim clear up its own; what it leaves is reaped either way.
         let _ = shim.call("Delete", deadline, |c, call| async move { c.delete(&call, &request).await }).await;
     }

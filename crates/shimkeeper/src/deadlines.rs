@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How long a shim may take for what. Nothing but `wait` is without a deadline.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// The time allowed for each thing a shim is asked. A caller's own, shorter deadline always wins.
@@ -39,6 +40,24 @@ pub struct Deadlines {
     pub signal: Duration,
     /// The shim binary's `delete` action. Default 10 s.
     pub reap: Duration,
+}
+
+/// The deadlines of a runtime as they are now; every clone sees a change.
+#[derive(Clone, Debug)]
+pub(crate) struct Timing(Arc<RwLock<Arc<Deadlines>>>);
+
+impl Timing {
+    pub(crate) fn new(deadlines: Deadlines) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(deadlines))))
+    }
+
+    pub(crate) fn now(&self) -> Arc<Deadlines> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, deadlines: Deadlines) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(deadlines);
+    }
 }
 
 impl Default for Deadlines {

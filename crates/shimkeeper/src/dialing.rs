@@ -165,7 +165,7 @@ pub(crate) async fn redial(shim: &Arc<Shim>) -> Input {
         let identity = shim.identity();
         let (seat, known) = (shim.seat(), identity.as_slice());
         let whom = Whom { role: shim.role, key: &shim.key, seat: seat.as_deref(), known };
-        match reach(&shim.env, whom, &shim.deadlines, places).await {
+        match reach(&shim.env, whom, &shim.deadlines(), places).await {
             Ok(Answer { connection, .. }) => match reconcile(shim, &connection).await {
                 Finding::Silent(error) => shim.set_trouble(error.to_string()),
                 finding @ (Finding::Alive | Finding::Ended | Finding::Absent) => {

@@ -42,7 +42,7 @@ pub(crate) async fn done(
 
 /// Ends the shim: Shutdown, SIGTERM, SIGKILL, each with its time. One that is stuck is not asked.
 pub(crate) async fn end_shim(shim: &Shim, is_stuck: bool) -> Input {
-    let deadlines = &shim.deadlines;
+    let deadlines = shim.deadlines();
     if shim.leave() == Leaving::Stays || serves_others(shim) {
         // Not even asked: one that has just been joined may have nothing yet to stay for.
         shim.note_shim_agrees();
@@ -80,7 +80,7 @@ pub(crate) async fn end_shim(shim: &Shim, is_stuck: bool) -> Input {
 /// Whether the shim took it.
 async fn ask_to_shut_down(shim: &Shim) -> bool {
     let Some(connection) = shim.connection() else { return false };
-    let call = Call::within(shim.deadlines.shutdown);
+    let call = Call::within(shim.deadlines().shutdown);
     let request = ShutdownRequest { id: shim.key.id.to_string(), now: false };
     let shut_down = async {
         if shim.role == Role::Sandbox {

@@ -10,7 +10,7 @@ use shimkeeper_shim::{BootId, DialectMemory, LaunchContext, Runtime, SearchPath,
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
-use crate::deadlines::Deadlines;
+use crate::deadlines::Timing;
 use crate::features::Infos;
 use crate::group::Groups;
 use crate::journaling::Journaling;
@@ -23,8 +23,8 @@ use crate::shim::Shim;
 pub(crate) struct Env {
     pub(crate) config: Config,
     /// Those of every shim that has none of its runtime.
-    pub(crate) deadlines: Arc<Deadlines>,
-    pub(crate) runtime_deadlines: Vec<(Runtime, Arc<Deadlines>)>,
+    pub(crate) deadlines: Timing,
+    pub(crate) runtime_deadlines: Vec<(Runtime, Timing)>,
     pub(crate) dirs: StateDirs,
     /// The same, with the bundles of sandboxes.
     pub(crate) sandbox_dirs: StateDirs,
@@ -77,9 +77,9 @@ impl Env {
     }
 
     /// How long a shim with this binary may take.
-    pub(crate) fn deadlines_of(&self, binary: &Path) -> Arc<Deadlines> {
+    pub(crate) fn timing_of(&self, binary: &Path) -> Timing {
         let own = self.runtime_deadlines.iter().find(|(runtime, _)| runtime.has_binary(binary));
-        own.map_or(&self.deadlines, |(_, deadlines)| deadlines).clone()
+        own.map_or(&self.deadlines, |(_, timing)| timing).clone()
     }
 
     /// Where the bundles of this role are.

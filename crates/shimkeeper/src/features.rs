@@ -78,7 +78,7 @@ pub(crate) async fn info(
     if let Some(info) = env.infos.fresh(&question) {
         return info.map_err(|refused| Error::new(Step::Launch, refused).at_shim(binary.path()));
     }
-    match binary.info(options, env.deadlines_of(binary.path()).info).await {
+    match binary.info(options, env.timing_of(binary.path()).now().info).await {
         Ok(info) => {
             env.infos.remember(question, Ok(info.clone()));
             Ok(info)

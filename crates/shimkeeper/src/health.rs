@@ -21,6 +21,7 @@ use shimkeeper_shim::{Call, CallError, Cause};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
+use crate::deadlines::Timing;
 use crate::error::Refused;
 use crate::shim::Shim;
 
@@ -78,8 +79,7 @@ impl fmt::Display for HealthState {
 pub(crate) struct Vitals {
     now: watch::Sender<Pulse>,
     doubt: Notify,
-    /// An answer that takes longer is late.
-    late: Duration,
+    timing: Timing,
 }
 
 pub(crate) struct Pulse {
@@ -97,11 +97,15 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl Vitals {
-    /// `patience` is how long a question for the state may take.
-    pub(crate) fn new(patience: Duration) -> Self {
+    pub(crate) fn new(timing: Timing) -> Self {
         let health = Health { state: HealthState::Healthy, reason: String::new(), since: SystemTime::now() };
         let now = watch::Sender::new(Pulse { health, by_silence: false });
-        Self { now, doubt: Notify::new(), late: patience / 2 }
+        Self { now, doubt: Notify::new(), timing }
+    }
+
+    /// An answer that takes longer is late: half of what a question for the state may take.
+    fn late(&self) -> Duration {
+        self.timing.now().state / 2
     }
 
     pub(crate) fn get(&self) -> Health {
@@ -182,7 +186,7 @@ impl Vitals {
     }
 
     fn missed(&self, method: &str, waited: Duration) {
-        if waited >= self.late && self.state() == HealthState::Healthy {
+        if waited >= self.late() && self.state() == HealthState::Healthy {
             self.unheard(HealthState::Slow, format!("{method} was given no answer for {waited:.1?}"));
         }
         self.doubt.notify_one();
@@ -207,7 +211,7 @@ impl Waiting<'_> {
     pub(crate) fn ended<T>(mut self, answer: Result<&T, &CallError>) {
         self.is_over = true;
         match answer.map_err(CallError::cause) {
-            Ok(_) | Err(Cause::Shim { .. }) if self.began.elapsed() <= self.vitals.late => {
+            Ok(_) | Err(Cause::Shim { .. }) if self.began.elapsed() <= self.vitals.late() => {
                 self.vitals.heard();
             }
             Err(Cause::Deadline(waited)) => self.vitals.missed(self.method, *waited),
@@ -220,7 +224,7 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let waited = self.began.elapsed();
-        if !self.is_over && waited >= self.vitals.late {
+        if !self.is_over && waited >= self.vitals.late() {
             self.vitals.missed(self.method, waited);
         }
     }
@@ -232,9 +236,9 @@ impl Drop for Waiting<'_> {
 /// # Cancel safety
 /// Yes.
 pub(crate) async fn probe(shim: Arc<Shim>) {
-    let patience = shim.deadlines.state;
     let vitals = &shim.vitals;
     while let Some(connection) = shim.connection() {
+        let patience = shim.deadlines().state;
         let began = Instant::now();
         let call = Call::within(PROBE.max(patience));
         let request = ConnectRequest { id: shim.key.id.to_string() };
@@ -255,7 +259,7 @@ pub(crate) async fn probe(shim: Arc<Shim>) {
                 vitals.unheard(HealthState::Stuck, "too many calls wait for its answer".to_owned());
             }
             // Even an answer that cannot be read is one.
-            Ok(_) | Err(_) if took <= vitals.late => return vitals.heard(),
+            Ok(_) | Err(_) if took <= vitals.late() => return vitals.heard(),
             Ok(_) | Err(_) => vitals.unheard(HealthState::Slow, format!("it took {took:.1?} to answer")),
         }
         sleep(PAUSE).await;
@@ -265,8 +269,13 @@ pub(crate) async fn probe(shim: Arc<Shim>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deadlines::Deadlines;
 
     const PATIENCE: Duration = Duration::from_secs(2);
+
+    fn vitals() -> Vitals {
+        Vitals::new(Timing::new(Deadlines { state: PATIENCE, ..Deadlines::default() }))
+    }
 
     fn shown(vitals: &Vitals) -> (HealthState, bool) {
         (vitals.state(), vitals.refusal().is_some())
@@ -274,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_missed_deadline_is_doubt_and_an_answer_ends_it() {
-        let vitals = Vitals::new(PATIENCE);
+        let vitals = vitals();
         let quick = Duration::from_millis(10);
         vitals.missed("State", quick);
         assert_eq!(shown(&vitals), (HealthState::Healthy, false), "that one was in a hurry");
@@ -290,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_lost_connection_is_not_mended_by_an_answer_that_was_on_its_way() {
-        let vitals = Vitals::new(PATIENCE);
+        let vitals = vitals();
         vitals.trouble("its connection was lost".into());
         vitals.waiting("State").ended(Ok(&()));
         vitals.unheard(HealthState::Slow, "late".into());
@@ -301,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_stays_gone_and_keeps_its_last_reason() {
-        let vitals = Vitals::new(PATIENCE);
+        let vitals = vitals();
         vitals.gone("dead");
         vitals.trouble("it does not go".into());
         vitals.gone("dead");
@@ -313,7 +322,7 @@ mod tests {
 
     #[test]
     fn since_is_when_the_state_began() {
-        let vitals = Vitals::new(PATIENCE);
+        let vitals = vitals();
         vitals.trouble("one".into());
         let began = vitals.get().since;
         vitals.trouble("two".into());
@@ -322,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn doubt_is_not_missed_by_who_looks_later() {
-        let vitals = Vitals::new(PATIENCE);
+        let vitals = vitals();
         drop(vitals.waiting("Kill"));
         assert!(timeout(Duration::ZERO, vitals.doubted()).await.is_err(), "given up at once");
         vitals.missed("Kill", PATIENCE);

@@ -151,7 +151,7 @@ pub(crate) async fn prepare(env: Arc<Env>, order: Order<'_>) -> Result<Draft, Er
     let launch_options = order.launch_options.or_else(|| options.clone());
     phases.add(Phase::Bundle, began.elapsed());
     Ok(Draft {
-        deadlines: env.deadlines_of(binary.path()),
+        deadlines: env.timing_of(binary.path()).now(),
         env,
         role: order.role,
         incarnation,

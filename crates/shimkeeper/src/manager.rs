@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::adopt::{self, Adoption};
 use crate::config::Config;
 use crate::create::{self, CreateTask};
+use crate::deadlines::{Deadlines, Timing};
 use crate::env::Env;
 use crate::error::{Cause, Error, Refused, Step};
 use crate::events_endpoint;
@@ -112,6 +113,12 @@ impl Manager {
             // The manager left first.
             Err(_) => self.adoption(),
         }
+    }
+
+    /// Other deadlines for the shims of every runtime that has none of its own ([`Config::deadlines_for`]). They count for
+    /// what is asked from now on, also of shims that are there; what is under way keeps the time it was given.
+    pub fn set_deadlines(&self, deadlines: Deadlines) {
+        self.inner.env.deadlines.set(deadlines);
     }
 
     /// Makes a task: its bundle, its shim, its container. The container's init waits to be started.
@@ -365,13 +372,13 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
     let runtime_deadlines = config.runtime_deadlines.iter().map(|(runtime, deadlines)| {
         Ok((
             runtime.parse().map_err(|e| Error::new(Step::Open, Cause::Resolve(e)))?,
-            Arc::new(deadlines.clone()),
+            Timing::new(deadlines.clone()),
         ))
     });
     let runtime_deadlines = runtime_deadlines.collect::<Result<_, Error>>()?;
     let parallel = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let env = Env {
-        deadlines: Arc::new(config.deadlines.clone()),
+        deadlines: Timing::new(config.deadlines.clone()),
         runtime_deadlines,
         boot_id,
         search,

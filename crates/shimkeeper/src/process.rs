@@ -153,7 +153,7 @@ pub(crate) async fn start(shim: &Arc<Shim>, process: &ProcessKey, limit: Limit) 
     }
     crate::failpoint::hit("E2");
     let request = wire::StartRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
-    let deadline = until.cap(shim.deadlines.start);
+    let deadline = until.cap(shim.deadlines().start);
     match shim.call("Start", deadline, |c, call| async move { c.start(&call, &request).await }).await {
         Ok(answer) => {
             doubt.resolved();
@@ -250,7 +250,7 @@ pub(crate) async fn known_state(
 
 async fn state_until(shim: &Arc<Shim>, process: &ProcessKey, until: Until) -> Result<ProcessState, Error> {
     let request = wire::StateRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
-    let deadline = until.cap(shim.deadlines.state);
+    let deadline = until.cap(shim.deadlines().state);
     let answer = shim.call("State", deadline, |c, call| async move { c.state(&call, &request).await }).await;
     if *process == ProcessKey::Init && answer.as_ref().is_err_and(|error| error.kind() == Kind::NotFound) {
         denial::heard(shim);
@@ -285,7 +285,7 @@ pub(crate) async fn kill(
         signal,
         all: all && *process == ProcessKey::Init,
     };
-    let deadline = until.cap(shim.deadlines.kill);
+    let deadline = until.cap(shim.deadlines().kill);
     let answer = shim.call("Kill", deadline, |c, call| async move { c.kill(&call, &request).await }).await;
     match answer {
         Err(error)
@@ -314,7 +314,7 @@ pub(crate) async fn resize(
         width,
         height,
     };
-    let deadline = limit.begin().cap(shim.deadlines.query);
+    let deadline = limit.begin().cap(shim.deadlines().query);
     shim.call("ResizePty", deadline, |c, call| async move { c.resize_pty(&call, &request).await })
         .await
         .map(drop)
@@ -329,7 +329,7 @@ pub(crate) async fn close_stdin(shim: &Shim, process: &ProcessKey, limit: Limit)
         exec_id: process.exec_id().to_owned(),
         stdin: true,
     };
-    let deadline = limit.begin().cap(shim.deadlines.query);
+    let deadline = limit.begin().cap(shim.deadlines().query);
     shim.call("CloseIO", deadline, |c, call| async move { c.close_io(&call, &request).await })
         .await
         .map(drop)
@@ -346,7 +346,7 @@ pub(crate) async fn delete_exec(shim: &Arc<Shim>, id: &ExecId, limit: Limit) -> 
     // The shim is about to forget it, and whoever waited may have been told already.
     monitor::persist(shim).await;
     let request = wire::DeleteRequest { id: shim.key.id.to_string(), exec_id: id.to_string() };
-    let deadline = limit.begin().cap(shim.deadlines.delete);
+    let deadline = limit.begin().cap(shim.deadlines().delete);
     let answer = shim
         .call("Delete", deadline, |c, call| async move { c.delete(&call, &request).await })
         .await

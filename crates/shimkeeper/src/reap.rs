@@ -57,7 +57,7 @@ pub(crate) async fn reap(shim: &Shim) -> Input {
     }
     if !has_container(shim) {
         // Where the runtime came to make a container, it has removed them.
-        empty_cgroup::remove(&shim.env.scope, &shim.bundle, shim.deadlines.signal).await;
+        empty_cgroup::remove(&shim.env.scope, &shim.bundle, shim.deadlines().signal).await;
     }
     record_exits(shim, init_was_alive, answer.as_ref());
     if let Err(error) = shim.persist().await {
@@ -79,7 +79,7 @@ async fn run_delete(shim: &Shim) -> Result<ReapAnswer, String> {
         tokio::time::sleep(wait).await;
         let _turn = shim.env.reaps.acquire().await;
         crate::failpoint::hit("D4");
-        match shim.binary.delete(&context, &shim.bundle, shim.deadlines.reap).await {
+        match shim.binary.delete(&context, &shim.bundle, shim.deadlines().reap).await {
             Ok(answer) => return Ok(answer),
             Err(error) => {
                 tracing::warn!(task = %shim.key, %error, "the shim's delete action failed");
@@ -97,7 +97,7 @@ fn has_container(shim: &Shim) -> bool {
 
 /// Whether init is dead, if need be by our own hand.
 async fn init_is_dead(shim: &Shim) -> bool {
-    let patience = shim.deadlines.signal;
+    let patience = shim.deadlines().signal;
     let Some(identity) = shim.init_identity() else { return true };
     if identify::is_gone(&identity) || identify::is_shared(shim, &identity) {
         return true;
@@ -119,7 +119,7 @@ async fn clear_group(shim: &Shim) -> Result<(), String> {
     let Some(cgroup) = group_with_life(shim) else { return Ok(()) };
     let name = cgroup.path().display().to_string();
     tracing::warn!(task = %shim.key, cgroup = name, "processes outlived the container's end: killing them");
-    let ends = Instant::now() + shim.deadlines.signal;
+    let ends = Instant::now() + shim.deadlines().signal;
     loop {
         match bypass::kill_group(shim, &cgroup).await {
             Ok(0) => return Ok(()),

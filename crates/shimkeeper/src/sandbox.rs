@@ -117,7 +117,7 @@ impl Sandbox {
     /// Yes.
     pub async fn platform(&self) -> Result<Platform, Error> {
         let request = wire::PlatformRequest { sandbox_id: self.id() };
-        let deadline = self.limit.begin().cap(self.shim.deadlines.query);
+        let deadline = self.limit.begin().cap(self.shim.deadlines().query);
         let answer = self
             .shim
             .call("Platform", deadline, |c, call| async move { c.sandbox_platform(&call, &request).await })
@@ -131,7 +131,7 @@ impl Sandbox {
     /// Yes.
     pub async fn status(&self, verbose: bool) -> Result<SandboxStatus, Error> {
         let request = wire::SandboxStatusRequest { sandbox_id: self.id(), verbose };
-        let deadline = self.limit.begin().cap(self.shim.deadlines.state);
+        let deadline = self.limit.begin().cap(self.shim.deadlines().state);
         self.shim
             .call("SandboxStatus", deadline, |c, call| async move { c.sandbox_status(&call, &request).await })
             .await
@@ -144,7 +144,7 @@ impl Sandbox {
     /// Yes.
     pub async fn ping(&self) -> Result<(), Error> {
         let request = wire::PingRequest { sandbox_id: self.id() };
-        let deadline = self.limit.begin().cap(self.shim.deadlines.state);
+        let deadline = self.limit.begin().cap(self.shim.deadlines().state);
         self.shim
             .call("PingSandbox", deadline, |c, call| async move { c.ping_sandbox(&call, &request).await })
             .await
@@ -157,7 +157,7 @@ impl Sandbox {
     /// Yes.
     pub async fn metrics(&self) -> Result<Stats, Error> {
         let request = wire::SandboxMetricsRequest { sandbox_id: self.id() };
-        let deadline = self.limit.begin().cap(self.shim.deadlines.query);
+        let deadline = self.limit.begin().cap(self.shim.deadlines().query);
         let answer =
             self.shim
                 .call("SandboxMetrics", deadline, |c, call| async move {

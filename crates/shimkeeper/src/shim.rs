@@ -15,7 +15,7 @@ use shimkeeper_shim::{Bundle, Call, CallError, Connection, LogPump, ShimBinary};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::deadlines::Deadlines;
+use crate::deadlines::{Deadlines, Timing};
 use crate::early::Early;
 use crate::env::Env;
 use crate::error::{Error, Refused, Step};
@@ -44,7 +44,7 @@ pub(crate) struct Shim {
     pub(crate) ledger: Ledger,
     pub(crate) early: Early,
     pub(crate) log: LogPump,
-    pub(crate) deadlines: Arc<Deadlines>,
+    timing: Timing,
     pub(crate) vitals: Vitals,
     /// Its place among those that the shim's process serves; none while nobody knows where that listens, and once the
     /// shim is over.
@@ -115,10 +115,10 @@ impl Shim {
     /// A shim that starts held by whoever made or found it, and what its supervisor needs of it.
     pub(crate) fn new(parts: Parts, link: machine::Link) -> (Arc<Self>, HoldRequests) {
         let (holds, requests) = mpsc::channel(1);
-        let deadlines = parts.env.deadlines_of(parts.binary.path());
+        let timing = parts.env.timing_of(parts.binary.path());
         let shim = Self {
-            vitals: Vitals::new(deadlines.state),
-            deadlines,
+            vitals: Vitals::new(timing.clone()),
+            timing,
             env: parts.env,
             role: parts.role,
             key: parts.key,
@@ -144,6 +144,11 @@ impl Shim {
             voice: Mutex::default(),
         };
         (Arc::new(shim), requests)
+    }
+
+    /// How long it may take for what, as of now.
+    pub(crate) fn deadlines(&self) -> Arc<Deadlines> {
+        self.timing.now()
     }
 
     /// The right to publish; one at a time, and never held across a wait.

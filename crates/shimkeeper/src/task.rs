@@ -199,7 +199,7 @@ impl Task {
     /// Yes.
     pub async fn pids(&self) -> Result<Vec<TaskPid>, Error> {
         let request = wire::PidsRequest { id: self.id() };
-        let deadline = self.limit.begin().cap(self.shim.deadlines.query);
+        let deadline = self.limit.begin().cap(self.shim.deadlines().query);
         let answer =
             self.shim.call("Pids", deadline, |c, call| async move { c.pids(&call, &request).await }).await?;
         let exec = |info: Option<&protobuf::Any>| {
@@ -215,7 +215,7 @@ impl Task {
     /// Dropping it leaves open whether it happens.
     pub async fn pause(&self) -> Result<(), Error> {
         let request = wire::PauseRequest { id: self.id() };
-        let deadline = self.limit.begin().cap(self.shim.deadlines.change);
+        let deadline = self.limit.begin().cap(self.shim.deadlines().change);
         let answer =
             self.shim.call("Pause", deadline, |c, call| async move { c.pause(&call, &request).await }).await;
         // Whatever the answer, it may have happened.
@@ -229,7 +229,7 @@ impl Task {
     /// Dropping it leaves open whether it happens.
     pub async fn resume(&self) -> Result<(), Error> {
         let request = wire::ResumeRequest { id: self.id() };
-        let deadline = self.limit.begin().cap(self.shim.deadlines.change);
+        let deadline = self.limit.begin().cap(self.shim.deadlines().change);
         let answer = self
             .shim
             .call("Resume", deadline, |c, call| async move { c.resume(&call, &request).await })
@@ -249,7 +249,7 @@ impl Task {
             resources: Some(convert::any(resources.to_any())),
             annotations: resources.to_annotations(),
         };
-        let deadline = self.limit.begin().cap(self.shim.deadlines.change);
+        let deadline = self.limit.begin().cap(self.shim.deadlines().change);
         self.shim
             .call("Update", deadline, |c, call| async move { c.update(&call, &request).await })
             .await
@@ -262,7 +262,7 @@ impl Task {
     /// Yes.
     pub async fn stats(&self) -> Result<Stats, Error> {
         let request = wire::StatsRequest { id: self.id() };
-        let deadline = self.limit.begin().cap(self.shim.deadlines.query);
+        let deadline = self.limit.begin().cap(self.shim.deadlines().query);
         let answer = self
             .shim
             .call("Stats", deadline, |c, call| async move { c.stats(&call, &request).await })
@@ -298,7 +298,7 @@ impl Task {
             path: checkpoint.directory().to_string_lossy().into_owned(),
             options: Some(shimkeeper_proto::pack(&checkpoint.to_options())),
         };
-        let deadline = self.limit.begin().cap(self.shim.deadlines.checkpoint);
+        let deadline = self.limit.begin().cap(self.shim.deadlines().checkpoint);
         self.shim
             .call("Checkpoint", deadline, |c, call| async move { c.checkpoint(&call, &request).await })
             .await

@@ -59,7 +59,7 @@ pub(crate) async fn nothing_is_there(shim: &Shim) -> bool {
     }
     let seat = shim.seat();
     let whom = Whom { role: shim.role, key: &shim.key, seat: seat.as_deref(), known: &[] };
-    match dialing::reach(&shim.env, whom, &shim.deadlines, of_shim(shim).await).await {
+    match dialing::reach(&shim.env, whom, &shim.deadlines(), of_shim(shim).await).await {
         Ok(answer) => {
             answer.connection.close();
             false

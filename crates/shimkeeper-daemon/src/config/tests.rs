@@ -119,6 +119,7 @@ fn the_command_line_counts_more_than_the_file() {
 fn what_needs_a_restart_is_known() {
     let mut other = Config::default();
     other.limits.connections = 1;
+    other.timeouts.kill = Duration::from_secs(1);
     other.debug.level = Level::Trace;
     assert!(Config::default().fixed_differences(&other).is_empty());
     other.grpc.gid = Some(1);

@@ -47,7 +47,7 @@ pub(super) async fn reach(
         remains.record.as_ref().is_some_and(|record| record.shim.is_none() && !record.taken_over);
     let known = if any_may_answer { &[][..] } else { &remains.shims };
     let whom = Whom { role, key, seat, known };
-    let deadlines = env.deadlines_of(&remains.binary);
+    let deadlines = env.timing_of(&remains.binary).now();
     match dialing::reach(env, whom, &deadlines, remains.places.clone()).await {
         Ok(Answer { connection, shim_pid, params, seat }) => {
             let who = who(remains, shim_pid, &params);

@@ -62,7 +62,7 @@ pub(super) async fn adopt(env: Arc<Env>, found: Found, sight: Arc<Sight>) -> Res
 async fn undo(env: &Env, remains: Remains, found: Found) -> Result<Verdict, Stranded> {
     let sockets = match &remains.record {
         Some(record) => {
-            let patience = env.deadlines_of(&remains.binary).signal;
+            let patience = env.timing_of(&remains.binary).now().signal;
             reap::end_launch(&remains.bundle, record.incarnation, patience).await
         }
         None => Some(Vec::new()),

@@ -27,7 +27,7 @@ const STEP: Step = Step::Call("ShutdownSandbox");
 pub(super) async fn stop(shim: &Arc<Shim>, within: Duration, limit: Limit) -> Result<(), Error> {
     let timeout_secs = u32::try_from(within.as_secs()).unwrap_or(u32::MAX);
     let request = wire::StopSandboxRequest { sandbox_id: shim.key.id.to_string(), timeout_secs };
-    let deadline = limit.begin().cap(within.saturating_add(shim.deadlines.delete));
+    let deadline = limit.begin().cap(within.saturating_add(shim.deadlines().delete));
     let answer = shim
         .call("StopSandbox", deadline, |c, call| async move { c.stop_sandbox(&call, &request).await })
         .await;
@@ -90,7 +90,7 @@ async fn ask(shim: &Arc<Shim>) -> Result<(), Error> {
 
 async fn ask_alone(shim: &Arc<Shim>) -> Result<(), Error> {
     let request = wire::ShutdownSandboxRequest { sandbox_id: shim.key.id.to_string() };
-    let deadline = shim.deadlines.delete;
+    let deadline = shim.deadlines().delete;
     let answer = shim
         .call("ShutdownSandbox", deadline, |c, call| async move { c.shutdown_sandbox(&call, &request).await })
         .await;

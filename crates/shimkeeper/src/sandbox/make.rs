@@ -63,7 +63,7 @@ async fn make(shim: &Arc<Shim>, request: &CreateSandbox, options: Option<Any>) -
         netns_path: request.netns.clone(),
         annotations: request.annotations.clone(),
     };
-    let deadline = shim.deadlines.create;
+    let deadline = shim.deadlines().create;
     shim.call("CreateSandbox", deadline, |c, call| async move { c.create_sandbox(&call, &message).await })
         .await?;
     shim.ledger.created(0);
@@ -86,7 +86,7 @@ pub(super) async fn start(shim: &Arc<Shim>, limit: Limit) -> Result<SandboxStart
         tracing::debug!(sandbox = %shim.key, "an earlier start was never answered: the shim decides");
     }
     let request = wire::StartSandboxRequest { sandbox_id: shim.key.id.to_string() };
-    let deadline = limit.begin().cap(shim.deadlines.start);
+    let deadline = limit.begin().cap(shim.deadlines().start);
     let answer = shim
         .call("StartSandbox", deadline, |c, call| async move { c.start_sandbox(&call, &request).await })
         .await;

@@ -29,7 +29,7 @@ pub(crate) async fn wait_for(
 
 /// The end of one that its shim has stopped, by the shim's word.
 pub(super) async fn end_of_stopped(shim: &Shim, connection: &Connection) -> Option<Exit> {
-    let call = Call::within(shim.deadlines.state);
+    let call = Call::within(shim.deadlines().state);
     let answer = ask(shim, connection, &call).await.ok()?;
     let at = convert::moment(answer.exited_at.as_ref()).unwrap_or_else(SystemTime::now);
     Some(exit(shim, answer.exit_status, at))
@@ -50,7 +50,7 @@ fn exit(shim: &Shim, status: u32, at: SystemTime) -> Exit {
 
 /// Brings the ledger up to what the shim says of its sandbox, after a time in which nobody listened.
 pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection) -> Finding {
-    let call = Call::within(shim.deadlines.state);
+    let call = Call::within(shim.deadlines().state);
     let request = wire::SandboxStatusRequest { sandbox_id: shim.key.id.to_string(), verbose: false };
     let finding = match connection.sandbox_status(&call, &request).await {
         Ok(answer) => take_in(shim, connection, &answer).await,
@@ -79,7 +79,7 @@ async fn take_in(shim: &Arc<Shim>, connection: &Connection, answer: &wire::Sandb
         // One that has been stopped is known to be, whatever a shim without a sandbox says.
         return if shim.ledger.exit(&ProcessKey::Init).is_some() { Finding::Ended } else { Finding::Alive };
     };
-    let call = Call::within(shim.deadlines.state);
+    let call = Call::within(shim.deadlines().state);
     let status = ask(shim, connection, &call).await.map_or(Exit::UNKNOWN_STATUS, |answer| answer.exit_status);
     shim.ledger.found(&ProcessKey::Init, Phase::Started, answer.pid);
     shim.ledger

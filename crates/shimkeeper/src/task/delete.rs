@@ -64,7 +64,7 @@ async fn ask(shim: &Arc<Shim>) -> Result<(), Error> {
     // The shim is about to forget it, and whoever waited may have been told already.
     monitor::persist(shim).await;
     let request = DeleteRequest { id: shim.key.id.to_string(), exec_id: String::new() };
-    let deadline = shim.deadlines.delete;
+    let deadline = shim.deadlines().delete;
     let answer =
         shim.call("Delete", deadline, |c, call| async move { c.delete(&call, &request).await }).await;
     match answer {

@@ -67,7 +67,7 @@ pub(super) async fn exec(shim: &Arc<Shim>, exec: ExecTask, limit: Limit) -> Resu
     if let Some(plumbing) = plumbing {
         shim.set_plumbing(&key, plumbing);
     }
-    let deadline = limit.begin().cap(shim.deadlines.exec);
+    let deadline = limit.begin().cap(shim.deadlines().exec);
     match shim.call("Exec", deadline, |c, call| async move { c.exec(&call, &request).await }).await {
         Ok(()) => {
             crate::failpoint::hit("E1");

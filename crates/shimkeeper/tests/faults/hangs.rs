@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use shimkeeper::events::TaskEvent;
-use shimkeeper::{HealthState, Kind, ProcessKey, Provenance, Status};
+use shimkeeper::{Deadlines, HealthState, Kind, ProcessKey, Provenance, Status};
 use shimkeeper_testkit::{Act, DeleteAct, Events, Method, Script, When};
 use tokio::task::JoinSet;
 
@@ -59,6 +59,20 @@ async fn in_any_other_call() {
         end(&task).await;
         bench.is_clean();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadlines_that_change_count_for_shims_that_are_there() {
+    let bench = Bench::with(|d| d.kill = Duration::from_mins(10)).await;
+    let task = bench.create("one", &["sleep"], &hangs(Method::Kill)).await.unwrap();
+    let mut deadlines = Deadlines::default();
+    deadlines.kill = SHORT;
+    bench.manager.set_deadlines(deadlines);
+    let error = tokio::time::timeout(PATIENCE, task.kill(15, false)).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), Kind::DeadlineExceeded, "{}", chain(&error));
+    assert!(chain(&error).contains("within 500ms"), "{}", chain(&error));
+    end(&task).await;
+    bench.is_clean();
 }
 
 #[tokio::test(flavor = "multi_thread")]

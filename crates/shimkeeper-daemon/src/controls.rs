@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What of a running daemon can be looked at or changed from outside: by a signal, and by its own end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use shimkeeper::Manager;
+
+use crate::accept::Gate;
+use crate::calls::Calls;
+use crate::config::Config;
+use crate::logging::Log;
+use crate::run::Sources;
+use crate::{dump, notify};
+
+/// The parts that do not stand still.
+pub(crate) struct Controls {
+    pub(crate) sources: Sources,
+    pub(crate) config: Config,
+    pub(crate) log: Log,
+    pub(crate) manager: Manager,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) calls: Calls,
+    pub(crate) started: Instant,
+}
+
+impl Controls {
+    /// Writes what there is into the log.
+    pub(crate) fn dump(&self) {
+        dump::everything(&self.manager, &self.gate, &self.calls, self.started);
+    }
+
+    /// Reads the configuration again. One that is wrong changes nothing.
+    pub(crate) fn reload(&mut self) {
+        notify::reloading();
+        match self.sources.load() {
+            Ok(new) => self.apply(new),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the configuration stays as it was");
+            }
+        }
+        notify::ready();
+    }
+
+    fn apply(&mut self, new: Config) {
+        let fixed = self.config.fixed_differences(&new);
+        if !fixed.is_empty() {
+            tracing::warn!(?fixed, "these changes of the configuration count from the next start on");
+        }
+        self.gate.set(new.limits.connections, new.limits.connections_per_user);
+        self.calls.set_most_per_connection(new.limits.calls_per_connection);
+        self.manager.set_deadlines(new.timeouts.deadlines());
+        self.log.set_level(new.debug.level);
+        (self.config.limits, self.config.timeouts) = (new.limits, new.timeouts);
+        self.config.debug.level = new.debug.level;
+        tracing::info!("configuration read again");
+    }
+}
