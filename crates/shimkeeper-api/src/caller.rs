@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a request says about who makes it and what it is about: namespace, ids, peer.
+//! What a request says about who makes it, what it is about and when it has to be over: namespace, ids, peer, deadline.
+
+use std::time::{Duration, Instant};
 
 use shimkeeper::{ExecId, IdError, Kind, Namespace, TaskId, TaskKey};
 use tonic::{Request, Status};
@@ -18,6 +20,16 @@ pub struct Peer {
     pub gid: u32,
     /// Process, where the kernel knows it.
     pub pid: Option<i32>,
+}
+
+/// When the client wants its answer. [`Api`](crate::Api) puts it into the extensions of requests that say so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(pub(crate) Instant);
+
+/// How much of the time is left that the client of a request gave it, if it gave any.
+pub(crate) fn time_left<T>(request: &Request<T>) -> Option<Duration> {
+    let Deadline(at) = request.extensions().get::<Deadline>()?;
+    Some(at.saturating_duration_since(Instant::now()))
 }
 
 /// The namespace of a request.

@@ -16,11 +16,16 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, StdError};
 use tonic::{Code, Status};
 
+use crate::caller::Deadline;
 use crate::contain::{self, Contained, WatchedBody};
 use crate::{Inner, MessageLimits, status};
 
 /// Header with the time a client gives a call.
 const TIMEOUT: &str = "grpc-timeout";
+
+/// How much later than its deadline a call is cut off. The library is told the deadline, ends what it does by then, and
+/// says what was not done; this is for all else.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// What the methods of services nobody serves here are told. containerd has them; people who meet this have a client
 /// that wants more than shims.
@@ -96,12 +101,15 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let (entry, method) = match self.find(request.uri().path()) {
             Ok(found) => found,
             Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
         };
         let (allowed, began) = (allowed(request.headers()), Instant::now());
+        if let Some(deadline) = allowed.and_then(|allowed| began.checked_add(allowed)) {
+            request.extensions_mut().insert(Deadline(deadline));
+        }
         let observer = self.observer.clone();
         let told = method.clone();
         let tell = move |code| {
@@ -114,7 +122,7 @@ where
         Box::pin(async move {
             let answered = match allowed {
                 None => Ok(answer.await),
-                Some(allowed) => tokio::time::timeout(allowed, answer).await,
+                Some(allowed) => tokio::time::timeout(allowed.saturating_add(GRACE), answer).await,
             };
             let response = match answered {
                 Ok(Some(Ok(response))) => response,

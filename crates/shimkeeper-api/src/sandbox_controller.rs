@@ -19,12 +19,16 @@ const SANDBOXER: &str = "shim";
 pub(crate) struct SandboxControllerService(pub(crate) Arc<Inner>);
 
 impl SandboxControllerService {
-    /// The sandbox of a request.
+    /// The sandbox of a request, through a handle that keeps to the request's deadline.
     fn sandbox<T>(&self, request: &Request<T>, sandboxer: &str, id: &str) -> Result<Sandbox, Status> {
         let namespace = caller::namespace(request)?;
         known(sandboxer)?;
         let Some(key) = key(&namespace, id) else { return Err(status::no_sandbox(id)) };
-        self.0.manager.sandbox(&key).map_err(|e| status::of_library(&e))
+        let sandbox = self.0.manager.sandbox(&key).map_err(|e| status::of_library(&e))?;
+        Ok(match caller::time_left(request) {
+            Some(left) => sandbox.within(left),
+            None => sandbox,
+        })
     }
 
     /// What the library is asked for. What the request leaves out is in the sandbox's record.
@@ -200,11 +204,30 @@ impl Controller for SandboxControllerService {
         &self,
         request: Request<wire::ControllerUpdateRequest>,
     ) -> Result<Response<wire::ControllerUpdateResponse>, Status> {
-        let wire::ControllerUpdateRequest { sandbox_id, sandboxer, .. } = request.get_ref();
+        let wire::ControllerUpdateRequest { sandbox_id, sandboxer, sandbox, fields } = request.get_ref();
         self.sandbox(&request, sandboxer, sandbox_id)?;
-        // containerd answers that it is done, and does nothing.
-        Err(status::of(Kind::NotImplemented, "shims have no method to update a sandbox"))
+        let given = sandbox.as_ref().ok_or_else(|| status::missing("sandbox"))?;
+        if let Some(field) = unchangeable(given, fields) {
+            let text =
+                format!("the {field} of a sandbox that runs cannot be changed: shims have no method for it");
+            return Err(status::of(Kind::NotImplemented, text));
+        }
+        // What is left is in the record, which is the store's to change and nothing to a shim.
+        Ok(Response::new(wire::ControllerUpdateResponse {}))
     }
+}
+
+/// A field that is to change and that the shim would have to be told of.
+fn unchangeable(given: &types::Sandbox, fields: &[String]) -> Option<&'static str> {
+    if fields.is_empty() {
+        // All that may change: what is left out stays.
+        let has_runtime = given.runtime.as_ref().is_some_and(|runtime| !runtime.name.is_empty());
+        return given.spec.is_some().then_some("spec").or(has_runtime.then_some("runtime"));
+    }
+    let roots = fields.iter().map(|path| path.split('.').next().unwrap_or_default());
+    roots
+        .into_iter()
+        .find_map(|root| ["spec", "runtime", "sandboxer"].into_iter().find(|field| *field == root))
 }
 
 fn known(sandboxer: &str) -> Result<(), Status> {

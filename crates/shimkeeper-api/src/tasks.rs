@@ -24,13 +24,17 @@ pub(crate) use process::Target;
 pub(crate) struct TasksService(pub(crate) Arc<Inner>);
 
 impl Inner {
-    /// The task of a request.
+    /// The task of a request, through a handle that keeps to the request's deadline.
     pub(crate) async fn task<T>(&self, request: &Request<T>, id: &str) -> Result<Task, Status> {
         let namespace = caller::namespace(request)?;
         let Some(key) = caller::key(&namespace, id) else { return Err(self.absent(&namespace, id)) };
-        self.manager.find(&key).await.map_err(|error| match error.cause() {
+        let task = self.manager.find(&key).await.map_err(|error| match error.cause() {
             Cause::Refused(Refused::NoSuchTask | Refused::BeingCreated) => self.absent(&namespace, id),
             _ => status::of_library(&error),
+        })?;
+        Ok(match caller::time_left(request) {
+            Some(left) => task.within(left),
+            None => task,
         })
     }
 
@@ -41,7 +45,7 @@ impl Inner {
         id: &str,
         exec: &str,
     ) -> Result<Target, Status> {
-        Target::of(self.task(request, id).await?, exec)
+        Target::of(self.task(request, id).await?, exec, caller::time_left(request))
     }
 
     /// Why there is no such task: no container, or a container without one.
@@ -189,22 +193,19 @@ impl Tasks for TasksService {
         request: Request<wire::CheckpointTaskRequest>,
     ) -> Result<Response<wire::CheckpointTaskResponse>, Status> {
         let task = self.0.task(&request, &request.get_ref().container_id).await?;
-        let options =
-            request.get_ref().options.as_ref().and_then(shimkeeper_proto::unpack::<CheckpointOptions>);
-        let options = options.transpose().map_err(|e| {
+        let given = request.get_ref().options.clone().unwrap_or_default();
+        let read = shimkeeper_proto::unpack::<CheckpointOptions>(&given).transpose();
+        let read = read.map_err(|e| {
             status::of(Kind::InvalidArgument, format!("checkpoint options cannot be read: {e}"))
         })?;
-        let options = options.unwrap_or_default();
-        if options.image_path.is_empty() {
+        let directory = read.map(|options| options.image_path).unwrap_or_default();
+        if directory.is_empty() {
             return Err(status::of(
                 Kind::NotImplemented,
                 "shimkeeper has no content store to write a checkpoint to: name a directory as image path",
             ));
         }
-        let checkpoint = Checkpoint::into_directory(options.image_path)
-            .and_exit(options.exit)
-            .open_tcp(options.open_tcp)
-            .external_unix_sockets(options.external_unix_sockets);
+        let checkpoint = Checkpoint::into_directory(directory).options(convert::from_any(given));
         task.checkpoint(&checkpoint).await.map_err(|e| status::of_library(&e))?;
         Ok(Response::new(wire::CheckpointTaskResponse::default()))
     }

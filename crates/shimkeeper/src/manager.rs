@@ -288,6 +288,15 @@ impl Manager {
         EventsSince::begin(journaling, filters, since).await
     }
 
+    /// Waits until the manager begins to leave.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub fn leaving(&self) -> impl Future<Output = ()> + Send + 'static {
+        // No handle on the manager: whoever waits for its end must not be what keeps it.
+        self.inner.env.scope.detach_token().clone().cancelled_owned()
+    }
+
     /// Leaves: every task and shim lives on, and another manager can open the directories once this returns and
     /// every other handle is dropped.
     ///

@@ -296,7 +296,7 @@ impl Task {
         let request = wire::CheckpointTaskRequest {
             id: self.id(),
             path: checkpoint.directory().to_string_lossy().into_owned(),
-            options: Some(shimkeeper_proto::pack(&checkpoint.to_options())),
+            options: Some(checkpoint.to_options()),
         };
         let deadline = self.limit.begin().cap(self.shim.deadlines().checkpoint);
         self.shim

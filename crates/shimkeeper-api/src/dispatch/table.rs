@@ -64,7 +64,7 @@ pub(super) fn running(inner: &Arc<Inner>, limits: MessageLimits) -> Vec<Entry> {
             health::health_server::HealthServer,
             health::HEALTH_SERVICE,
             health::HEALTH_METHODS,
-            crate::health::HealthService
+            crate::health::HealthService(inner.clone())
         ),
         entry!(
             limits,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What most methods are about: a task's init where the exec id is empty, an exec otherwise.
 
+use std::time::Duration;
+
 use shimkeeper::{
     Cause, Error, ExecId, Exit, ExitRecord, Process, ProcessState, Refused, Status as State, Task,
 };
@@ -22,13 +24,14 @@ fn failed(error: Error) -> Status {
 }
 
 impl Target {
-    /// The process of `task` with this exec id.
-    pub(crate) fn of(task: Task, exec: &str) -> Result<Self, Status> {
+    /// The process of `task` with this exec id, for calls within this time.
+    pub(crate) fn of(task: Task, exec: &str, within: Option<Duration>) -> Result<Self, Status> {
         if exec.is_empty() {
             return Ok(Self::Init(task));
         }
         let id: ExecId = exec.parse().map_err(|_| status::no_process(exec))?;
         let process = task.process(&id).map_err(failed)?;
+        let process = within.map_or_else(|| process.clone(), |limit| process.within(limit));
         Ok(Self::Exec(task, process))
     }
 

@@ -54,6 +54,21 @@ async fn a_whole_life_with_a_task_in_it() {
     let state = controller.status(ask(status.clone())).await.unwrap().into_inner();
     assert_eq!((state.state.as_str(), state.exited_at), ("SANDBOX_READY", None));
 
+    // A label is in the record and no concern of the shim's; what it runs is, and it has no way to be told.
+    let update = |change: types::Sandbox, fields: &[&str]| wire::ControllerUpdateRequest {
+        sandbox_id: sandbox_id.clone(),
+        sandboxer: sandboxer.clone(),
+        sandbox: Some(change),
+        fields: fields.iter().map(|&field| field.to_owned()).collect(),
+    };
+    controller.update(ask(update(record(), &["labels", "extensions.x"]))).await.unwrap();
+    for (change, fields) in
+        [(record(), &[][..]), (types::Sandbox::default(), &["spec"]), (record(), &["runtime.name"])]
+    {
+        let error = controller.update(ask(update(change, fields))).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unimplemented, "{fields:?}: {error}");
+    }
+
     let inside = container("c1", &["sleep"], &Script::new());
     let inside =
         shimkeeper_proto::containerd::services::containers::v1::Container { sandbox: "pod".into(), ..inside };

@@ -12,10 +12,11 @@ use shimkeeper_proto::containerd::services::tasks::v1 as tasks;
 use shimkeeper_proto::containerd::v1::types::Status as State;
 use shimkeeper_proto::google::protobuf::{Any, Empty};
 use shimkeeper_proto::grpc::health::v1 as health;
+use shimkeeper_proto::grpc::health::v1::health_check_response::ServingStatus;
 use shimkeeper_testkit::{Act, Method, Script, TestSpec, When};
-use tonic::{Code, Request};
+use tonic::{Code, Request, Streaming};
 
-use crate::bench::{Bench, PROCESS, ask, container, next, said};
+use crate::bench::{Bench, PATIENCE, PROCESS, ask, container, next, said};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_crash_a_shim_is_refused() {
@@ -107,7 +108,25 @@ async fn a_clients_own_deadline_ends_its_wait_and_nothing_else() {
     let mut request = ask(tasks::WaitRequest { container_id: "c1".into(), exec_id: String::new() });
     request.set_timeout(Duration::from_millis(50));
     let error = bench.tasks().wait(request).await.unwrap_err();
-    assert_eq!(said(&error), (Code::DeadlineExceeded, "context deadline exceeded"));
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert!(error.message().ends_with(": context deadline exceeded"), "{error}");
+    bench.end("c1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_own_deadline_is_that_of_the_shim() {
+    let bench = Bench::new().await;
+    let script = Script::new().on_nth(Method::Kill, 1, When::Before, Act::Hang);
+    bench.record(container("c1", &["sleep"], &script)).await;
+    bench.create("c1").await.unwrap();
+    bench.start("c1", "").await.unwrap();
+    let kill = tasks::KillRequest { container_id: "c1".into(), signal: 15, ..tasks::KillRequest::default() };
+    let mut request = ask(kill);
+    request.set_timeout(Duration::from_millis(100));
+    let error = bench.tasks().kill(request).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
+    // Had the call only been dropped, nobody would have learned that the shim did not answer it.
+    assert!(error.message().contains("Kill"), "{error}");
     bench.end("c1").await;
 }
 
@@ -163,9 +182,15 @@ async fn the_server_says_what_it_is_and_what_it_does_not_serve() {
 
     let mut health = health::health_client::HealthClient::new(bench.api.clone());
     let answer = health.check(health::HealthCheckRequest::default()).await.unwrap().into_inner();
-    assert_eq!(answer.status(), health::health_check_response::ServingStatus::Serving);
+    assert_eq!(answer.status(), ServingStatus::Serving);
     let error = health.check(health::HealthCheckRequest { service: "x".into() }).await.unwrap_err();
     assert_eq!(said(&error), (Code::NotFound, "unknown service"));
+    // Who watches hears when that ends.
+    let mut watch = health.watch(health::HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut other =
+        health.watch(health::HealthCheckRequest { service: "x".into() }).await.unwrap().into_inner();
+    assert_eq!(heard(&mut watch).await, Some(ServingStatus::Serving));
+    assert_eq!(heard(&mut other).await, Some(ServingStatus::ServiceUnknown));
 
     let mut plugins = introspection::introspection_client::IntrospectionClient::new(bench.api.clone());
     let server = plugins.server(Empty::default()).await.unwrap().into_inner();
@@ -183,4 +208,14 @@ async fn the_server_says_what_it_is_and_what_it_does_not_serve() {
     let error = images.unary(Request::new(Empty::default()), path, codec).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
     assert!(error.message().contains("shimkeeper runs containers on shims"), "{error}");
+
+    bench.manager.clone().detach().await;
+    assert_eq!(heard(&mut watch).await, Some(ServingStatus::NotServing));
+    assert_eq!((heard(&mut watch).await, heard(&mut other).await), (None, None));
+}
+
+/// The next status a watch tells; none at its end.
+async fn heard(watch: &mut Streaming<health::HealthCheckResponse>) -> Option<ServingStatus> {
+    let next = tokio::time::timeout(PATIENCE, watch.message()).await.expect("it is told in time");
+    next.unwrap().map(|answer| answer.status())
 }
