@@ -2,6 +2,7 @@
 //! The end of a shim: asked, told, forced, and in each case proven. A shim that others use is left to them: only the
 //! last of them ends it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
@@ -14,9 +15,10 @@ use tokio::task::JoinHandle;
 use crate::error::{Error, Refused, Step};
 use crate::group::Leaving;
 use crate::limit::Limit;
-use crate::machine::{End, Input, State};
+use crate::machine::{End, Fate, Input, State};
+use crate::record::Stage;
 use crate::role::Role;
-use crate::shim::Shim;
+use crate::shim::{Permit, Shim};
 use crate::{identify, whereabouts};
 
 /// How long a process may take to die once its connection is closed, before it counts as merely out of reach: the
@@ -142,6 +144,22 @@ pub(crate) async fn proven_dead(shim: &Shim, patience: Duration) -> bool {
         }
     }
     true
+}
+
+/// Ends what its shim has deleted, or never had: nothing of it runs any more.
+pub(crate) async fn settle(shim: &Arc<Shim>, step: Step, permit: Permit) -> Result<Exit, Error> {
+    crate::failpoint::hit("D2");
+    let book = shim.ledger.snapshot();
+    let noted = shim.record.update(move |record| {
+        record.stage = Stage::Deleting;
+        record.book = book;
+    });
+    if let Err(error) = noted.await {
+        // A full disk must not keep anybody from making room.
+        tracing::warn!(task = %shim.key, %error, "the deletion could not be recorded");
+    }
+    crate::failpoint::hit("D3");
+    outcome(shim, step, permit.settle(Fate::End).await)
 }
 
 /// What a deletion, or a shutdown, that has come to an end answers.

@@ -17,8 +17,7 @@ use crate::ending::{self, DYING};
 use crate::error::{Error, Refused, Step};
 use crate::limit::Limit;
 use crate::machine::Fate;
-use crate::record::Stage;
-use crate::shim::{Permit, Shim};
+use crate::shim::Shim;
 use crate::{monitor, publish, trace};
 
 const STEP: Step = Step::Call("ShutdownSandbox");
@@ -67,7 +66,7 @@ async fn run(shim: &Arc<Shim>) -> Result<Exit, Error> {
         Err(state) => return ending::outcome(shim, STEP, state),
     };
     match ask(shim).await {
-        Ok(()) => end(shim, permit).await,
+        Ok(()) => ending::settle(shim, STEP, permit).await,
         Err(error) => {
             permit.settle(Fate::Keep).await;
             Err(error)
@@ -110,17 +109,4 @@ async fn ask_alone(shim: &Arc<Shim>) -> Result<(), Error> {
         }
         Err(error) => Err(error),
     }
-}
-
-async fn end(shim: &Arc<Shim>, permit: Permit) -> Result<Exit, Error> {
-    let book = shim.ledger.snapshot();
-    let noted = shim.record.update(move |record| {
-        record.stage = Stage::Deleting;
-        record.book = book;
-    });
-    if let Err(error) = noted.await {
-        // A full disk must not keep anybody from making room.
-        tracing::warn!(sandbox = %shim.key, %error, "the end could not be recorded");
-    }
-    ending::outcome(shim, STEP, permit.settle(Fate::End).await)
 }

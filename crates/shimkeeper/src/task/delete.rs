@@ -19,11 +19,10 @@ use crate::limit::Limit;
 use crate::machine::{Fate, State};
 use crate::monitor;
 use crate::process;
-use crate::record::Stage;
-use crate::shim::{Permit, Shim};
+use crate::shim::Shim;
 use crate::{exits, identify, trace};
 
-const STEP: Step = Step::Call("Delete");
+pub(super) const STEP: Step = Step::Call("Delete");
 
 pub(super) async fn delete(shim: &Arc<Shim>, limit: Limit) -> Result<Exit, Error> {
     let own = shim.clone();
@@ -40,7 +39,7 @@ async fn run(shim: &Arc<Shim>) -> Result<Exit, Error> {
     };
     crate::failpoint::hit("D1");
     match ask(shim).await {
-        Ok(()) => end(shim, permit).await,
+        Ok(()) => ending::settle(shim, STEP, permit).await,
         Err(error) => {
             permit.settle(Fate::Keep).await;
             Err(error)
@@ -99,20 +98,4 @@ async fn is_over_anyway(shim: &Shim) -> bool {
     }
     let (init_is_dead, shim_is_dead) = tokio::join!(init_is_dead, ending::proven_dead(shim, DYING));
     init_is_dead || shim_is_dead
-}
-
-/// Ends what its shim has deleted, or never had: nothing of it runs any more.
-pub(super) async fn end(shim: &Arc<Shim>, permit: Permit) -> Result<Exit, Error> {
-    crate::failpoint::hit("D2");
-    let book = shim.ledger.snapshot();
-    let noted = shim.record.update(move |record| {
-        record.stage = Stage::Deleting;
-        record.book = book;
-    });
-    if let Err(error) = noted.await {
-        // A full disk must not keep anybody from making room.
-        tracing::warn!(task = %shim.key, %error, "the deletion could not be recorded");
-    }
-    crate::failpoint::hit("D3");
-    ending::outcome(shim, STEP, permit.settle(Fate::End).await)
 }

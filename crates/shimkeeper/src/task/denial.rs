@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use shimkeeper_core::{HasKind as _, Kind, ProcessKey};
 
 use super::delete;
-use crate::ending::DYING;
+use crate::ending::{self, DYING};
 use crate::role::Role;
 use crate::shim::Shim;
 use crate::{identify, reconcile};
@@ -64,7 +64,7 @@ async fn look_into(shim: &Arc<Shim>) {
         }
         if init_ended || is_over(shim) {
             tracing::info!(task = %shim.key, "its shim has deleted it and nobody cleared up: completing the deletion");
-            if let Err(error) = delete::end(shim, permit).await {
+            if let Err(error) = ending::settle(shim, delete::STEP, permit).await {
                 tracing::warn!(task = %shim.key, %error, "the deletion could not be completed");
             }
             return;
