@@ -51,7 +51,8 @@ async fn real_limits_are_changed_and_figures_told(host: &Host) {
     task.update(&Resources::new().memory(48 << 20).pids(50)).await.unwrap();
     let stats = task.stats().await.unwrap();
     assert_eq!(stats.memory_limit_bytes, Some(48 << 20), "{stats:?}");
-    assert_eq!(stats.pids, Some(1), "{stats:?}");
+    // Not one for certain: until it has become the program, the runtime's own init has threads, and they count.
+    assert!((Some(1)..=Some(50)).contains(&stats.pids), "{stats:?}");
     assert!(stats.memory_bytes > Some(0), "{stats:?}");
     assert!(stats.cpu_time > Some(Duration::ZERO), "{stats:?}");
     kill_and_finish(&task).await;
