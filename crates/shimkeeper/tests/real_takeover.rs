@@ -80,9 +80,11 @@ async fn take_over_and_give_back(generation: Generation) {
     }
     let key = |id: &str| TaskKey::parse(&namespace, id).unwrap();
     let address = dirs.socket("c.sock");
+    let mut sockets = Vec::new();
     for id in ids {
         let (written, ruled) = addresses(&dirs, &address, &key(id));
         assert_eq!(written, ruled, "{generation:?}: {id}");
+        sockets.push(ruled.path().unwrap().to_owned());
     }
     let config = || Config::new(dirs.state(), dirs.root()).address(address.to_str().unwrap());
     let refused = Manager::open(config()).await.unwrap_err();
@@ -130,6 +132,10 @@ async fn take_over_and_give_back(generation: Generation) {
     // runc leaves the empty directory of a namespace.
     let _ = std::fs::remove_dir(Path::new("/run/containerd/runc").join(&namespace));
     dirs.sweep().unwrap();
+    // A shim that containerd ends is sometimes gone before it has removed its socket, and containerd does not.
+    for socket in sockets {
+        let _ = std::fs::remove_file(socket);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
