@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The scenario `adoption`: many running tasks, and managers that are started on them one after the other, each in a
+//! The command `adoption`: many running tasks, and managers that are started on them one after the other, each in a
 //! process of its own; beside one that finds nothing, to know what a task takes.
 
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::args;
 use crate::error::BenchError;
-use crate::lifecycle::runtime;
+use crate::floor::runtime;
 use crate::measure::monotonic;
 use crate::site::{NAMESPACE, Site};
 use crate::stats::Row;
@@ -133,7 +133,7 @@ where
 fn restart(dirs: &TestDirs) -> Result<Value, BenchError> {
     let myself = std::env::current_exe().map_err(|e| BenchError::io("find this program", e))?;
     let mut command = Command::new(myself);
-    command.arg("restart").args([dirs.state(), dirs.root()]);
+    command.arg("adopt-once").args([dirs.state(), dirs.root()]);
     let began = monotonic().as_nanos().to_string();
     let output = command.arg(began).stderr(Stdio::inherit()).output();
     let output = output.map_err(|e| BenchError::io("start a manager", e))?;
@@ -191,7 +191,7 @@ mod tests {
     fn a_task_takes_what_an_empty_manager_does_not() {
         use clap::Parser as _;
         let args = args::Args::parse_from(["b", "adoption", "-n", "10"]);
-        let args::Scenario::Adoption(options) = args.scenario else { panic!("another scenario") };
+        let Some(args::Alone::Adoption(options)) = args.alone else { panic!("another command") };
         let round = |rss: u64| json!({ "rss": rss, "first": 2.0 });
         let text = report(&options, &[round(300), round(200), round(900)], &[round(100)]);
         assert!(text.contains("300 KiB, empty 100: 20.0 a task"), "{text}");

@@ -5,28 +5,84 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// Measures Shimkeeper against the same shim driven by hand.
+/// Measures Shimkeeper's daemon beside containerd's, the same scenarios in turns; or, by a command, the library alone.
 #[derive(Debug, Parser)]
-#[command(name = "shimkeeper-bench")]
+#[command(name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) comparison: Comparison,
     #[command(subcommand)]
-    pub(crate) scenario: Scenario,
+    pub(crate) alone: Option<Alone>,
+}
+
+/// Which daemons do what.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Comparison {
+    /// What is measured; everything unless some are named.
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) scenarios: Vec<Scenario>,
+    /// A containerd to measure against, with the shim beside it; may be repeated. By default the one that the tests
+    /// have unpacked, and the one on the search path.
+    #[arg(long, value_name = "BINARY")]
+    pub(crate) against: Vec<PathBuf>,
+    /// The shim of every daemon, instead of the one beside each containerd.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) shim: Option<PathBuf>,
+    /// The OCI runtime the shims run: a name on the search path, or an absolute path.
+    #[arg(long, default_value = "runc", value_name = "RUNTIME")]
+    pub(crate) runtime_binary: String,
+    /// How often everything is done; more rounds, less chance.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// The least that shows whether it works; its figures mean nothing.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Writes the figures to a file, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Our own binary, as users get it.
+    #[arg(
+        long,
+        default_value = "target/release/shimkeeper",
+        overrides_with = "shimkeeper",
+        value_name = "BINARY"
+    )]
+    pub(crate) shimkeeper: PathBuf,
+    /// Where state directories go, in new ones. By default a tmpfs, as `/run` is one where this is run in earnest.
+    #[arg(long, default_value = "/dev/shm", value_name = "DIR")]
+    pub(crate) state_dir: PathBuf,
+    /// Where root directories go, in new ones: a disk, as `/var/lib` is on one.
+    #[arg(long, default_value = "/var/tmp", value_name = "DIR")]
+    pub(crate) root_dir: PathBuf,
+}
+
+/// What can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scenario {
+    /// From the start of the daemon to its first answer, and until all of 200 tasks are back.
+    Startup,
+    /// The whole life of `/bin/true`: one after the other, with pauses, 8 and 32 at a time; and the shim by hand.
+    Lifecycle,
+    /// `/bin/true` as an additional process.
+    Exec,
+    /// Calls that start nothing: Version, Get, List of 50, Metrics of 50.
+    Rpc,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Scenario {
-    /// The whole life of `/bin/true`: through the library, and by hand, in turns.
-    Lifecycle(Lifecycle),
+pub(crate) enum Alone {
+    /// The floor: the whole life of `/bin/true` through the library and by hand, in turns.
+    Floor(Floor),
     /// Many lifecycles in one process: none may fail, and nothing may be kept.
     Soak(Soak),
     /// A restart with many tasks: how soon there is an answer, how soon all are back, what each of them takes.
     Adoption(Adoption),
     /// What `adoption` runs as a process of its own: a manager that is opened on directories with life in them.
     #[command(hide = true)]
-    Restart(Restart),
+    AdoptOnce(AdoptOnce),
 }
 
-/// What both scenarios run on.
+/// What all of these run on.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Target {
     /// The shim: a runtime name, or an absolute path.
@@ -44,7 +100,7 @@ pub(crate) struct Target {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Lifecycle {
+pub(crate) struct Floor {
     #[command(flatten)]
     pub(crate) target: Target,
     /// Measured lifecycles of each side.
@@ -92,7 +148,7 @@ pub(crate) struct Adoption {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Restart {
+pub(crate) struct AdoptOnce {
     /// The state directory.
     pub(crate) state: PathBuf,
     /// The root directory.
@@ -113,10 +169,16 @@ mod tests {
 
     #[test]
     fn throughput_may_be_asked_for_several_times() {
-        let args = Args::parse_from(["b", "lifecycle", "-n", "5", "--in-flight", "1", "--in-flight", "8"]);
-        let Scenario::Lifecycle(options) = args.scenario else {
-            panic!("not the scenario that was asked for")
-        };
+        let args = Args::parse_from(["b", "floor", "-n", "5", "--in-flight", "1", "--in-flight", "8"]);
+        let Some(Alone::Floor(options)) = args.alone else { panic!("not the command that was asked for") };
         assert_eq!((options.n, options.in_flight), (5, vec![1, 8]));
+    }
+
+    #[test]
+    fn scenarios_need_no_command() {
+        let args = Args::parse_from(["b", "--against", "/a", "--against", "/b", "rpc", "lifecycle"]);
+        assert!(args.alone.is_none());
+        assert_eq!(args.comparison.scenarios, [Scenario::Rpc, Scenario::Lifecycle]);
+        assert_eq!(args.comparison.against.len(), 2);
     }
 }

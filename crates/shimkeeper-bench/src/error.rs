@@ -26,6 +26,8 @@ pub(crate) enum BenchError {
     Kept(String),
     #[error("a restarted manager {0}")]
     Restart(String),
+    #[error(transparent)]
+    Against(Box<crate::against::AgainstError>),
     #[error("a lifecycle panicked")]
     Panicked,
 }

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The measuring harness behind `cargo xtask bench`: what the library costs beside the same shim driven by hand,
-//! and whether it keeps anything. What the figures mean is in `docs/performance.md`.
+//! The measuring harness behind `cargo xtask bench`: our daemon beside containerd's, doing the same in turns; and the
+//! library alone, beside the same shim driven by hand. What the figures mean is in `docs/performance.md`.
 //!
 //! Needs root, runc (or another OCI runtime) and a shim of runc's; it leaves nothing behind.
 
+mod adopt_once;
 mod adoption;
+mod against;
 mod args;
 mod by_hand;
 mod by_library;
 mod error;
-mod lifecycle;
+mod floor;
 mod measure;
 mod orphans;
 mod phase;
 mod report;
-mod restart;
 mod site;
 mod soak;
 mod stats;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::{Args, Scenario};
+use crate::args::{Alone, Args};
 use crate::error::BenchError;
 
 fn main() -> ExitCode {
@@ -39,11 +40,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), BenchError> {
-    match &args.scenario {
-        Scenario::Lifecycle(options) => lifecycle::run(options),
-        Scenario::Soak(options) => soak::run(options),
-        Scenario::Adoption(options) => adoption::run(options),
-        Scenario::Restart(options) => restart::run(options),
+    match &args.alone {
+        None => against::run(&args.comparison),
+        Some(Alone::Floor(options)) => floor::run(options),
+        Some(Alone::Soak(options)) => soak::run(options),
+        Some(Alone::Adoption(options)) => adoption::run(options),
+        Some(Alone::AdoptOnce(options)) => adopt_once::run(options),
     }
 }
 

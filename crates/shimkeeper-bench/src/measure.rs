@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What this process and those it started have used: processor time, memory, descriptors.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -32,6 +33,29 @@ impl Cpu {
     }
 }
 
+/// Processor time of another process, all its threads, until now. What it started is not in it.
+#[expect(
+    unsafe_code,
+    reason = "there is no safe wrapper for the clocks of other processes among the dependencies"
+)]
+pub(crate) fn cpu_of(pid: u32) -> Result<Duration, BenchError> {
+    let failed =
+        |number| BenchError::io("read the clock of a process", std::io::Error::from_raw_os_error(number));
+    let mut clock: libc::clockid_t = 0;
+    let pid = libc::pid_t::try_from(pid).map_err(|_| failed(libc::ESRCH))?;
+    // SAFETY: the pointer is to a number of the right type that outlives the call.
+    match unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) } {
+        0 => {}
+        number => return Err(failed(number)),
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a structure of the right type that outlives the call.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Err(BenchError::io("read the clock of a process", std::io::Error::last_os_error()));
+    }
+    Ok(duration(time.tv_sec, time.tv_nsec))
+}
+
 /// The machine's clock, the same for every process.
 pub(crate) fn monotonic() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
@@ -55,7 +79,7 @@ fn children() -> Duration {
     of(usage.ru_utime) + of(usage.ru_stime)
 }
 
-/// What this process holds now.
+/// What a process holds now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holdings {
     /// Resident memory, in KiB.
@@ -67,16 +91,19 @@ pub(crate) struct Holdings {
 }
 
 impl Holdings {
+    /// Of this process.
     pub(crate) fn now() -> Result<Self, BenchError> {
-        let rollup = std::fs::read_to_string("/proc/self/smaps_rollup")
-            .map_err(|e| BenchError::io("read /proc/self/smaps_rollup", e))?;
-        let fds = std::fs::read_dir("/proc/self/fd").map_err(|e| BenchError::io("list /proc/self/fd", e))?;
-        Ok(Self {
-            rss: kib(&rollup, "Rss:"),
-            anonymous: kib(&rollup, "Anonymous:"),
-            // Without the one that lists them.
-            fds: fds.count().saturating_sub(1),
-        })
+        let held = Self::below(Path::new("/proc/self"))?;
+        // Without the one that lists them.
+        Ok(Self { fds: held.fds.saturating_sub(1), ..held })
+    }
+
+    fn below(process: &Path) -> Result<Self, BenchError> {
+        let rollup = std::fs::read_to_string(process.join("smaps_rollup"))
+            .map_err(|e| BenchError::io("read a process's smaps_rollup", e))?;
+        let fds = std::fs::read_dir(process.join("fd"))
+            .map_err(|e| BenchError::io("list a process's descriptors", e))?;
+        Ok(Self { rss: kib(&rollup, "Rss:"), anonymous: kib(&rollup, "Anonymous:"), fds: fds.count() })
     }
 }
 
@@ -102,6 +129,14 @@ mod tests {
         assert_eq!(Holdings::now().unwrap().fds, before.fds + 1);
         drop(file);
         assert!(before.rss >= before.anonymous && before.anonymous > 0);
+    }
+
+    #[test]
+    fn another_process_has_a_clock() {
+        let me = std::process::id();
+        let before = cpu_of(me).unwrap();
+        while cpu_of(me).unwrap() == before {}
+        assert!(cpu_of(u32::MAX).is_err());
     }
 
     #[test]

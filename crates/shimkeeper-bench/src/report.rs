@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::measure::{Cpu, Holdings};
 use crate::phase::{Laps, Phase};
 use crate::site::Site;
-use crate::stats::{Row, millis};
+use crate::stats::{Row, count, millis};
 
 /// What was measured of one side.
 #[derive(Debug, Default)]
@@ -176,11 +176,6 @@ fn json_of_throughput(figures: &Throughput) -> Value {
         "cpu_own_ms": millis(figures.cpu.own) / n,
         "cpu_others_ms": millis(figures.cpu.others) / n,
     })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "nobody waits for 2^52 lifecycles")]
-fn count(n: usize) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]

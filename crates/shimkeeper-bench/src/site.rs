@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What both sides run in: directories, a root file system, the same spec.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -14,9 +14,6 @@ use crate::error::BenchError;
 
 /// The namespace of every task.
 pub(crate) const NAMESPACE: &str = "bench";
-
-/// Where the cgroups are; removed at the end.
-const CGROUP: &str = "shimkeeper-bench";
 
 /// The surroundings of a run. Dropping it removes what it made.
 #[derive(Debug)]
@@ -49,7 +46,7 @@ impl Site {
         let spec = if is_fake {
             TestSpec::fake(["stubborn"]).script(&Script::new().lifetime(Duration::from_hours(1)))
         } else {
-            TestSpec::new(&self.rootfs, &id).args(["/bin/sleep", "3600"]).cgroup(&format!("/{CGROUP}/{id}"))
+            TestSpec::new(&self.rootfs, &id).args(["/bin/sleep", "3600"]).cgroup(&self.cgroup(&id))
         };
         (id, spec.to_bytes())
     }
@@ -58,22 +55,15 @@ impl Site {
         format!("c{}", self.next.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Below the one that goes with the directories.
+    fn cgroup(&self, id: &str) -> String {
+        format!("{}/{id}", self.dirs.cgroup())
+    }
+
     /// An id that was not used before, and the spec of a container of that name which ends at once.
     pub(crate) fn container(&self) -> (String, Bytes) {
         let id = self.new_id();
-        let spec = TestSpec::new(&self.rootfs, &id).args(["/bin/true"]).cgroup(&format!("/{CGROUP}/{id}"));
+        let spec = TestSpec::new(&self.rootfs, &id).args(["/bin/true"]).cgroup(&self.cgroup(&id));
         (id, spec.to_bytes())
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        // runc removes the containers' cgroups and leaves the one above them, in each hierarchy there is.
-        let root = Path::new("/sys/fs/cgroup");
-        let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-        for hierarchy in hierarchies.chain([root.to_owned()]) {
-            // Only an empty one goes, and most hierarchies are links to one another.
-            let _ = std::fs::remove_dir(hierarchy.join(CGROUP));
-        }
     }
 }

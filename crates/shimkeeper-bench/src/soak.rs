@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The scenario `soak`: many lifecycles in one process. None may fail; afterwards the process has as many
+//! The command `soak`: many lifecycles in one process. None may fail; afterwards the process has as many
 //! descriptors as before, and no more memory than an allocator's play.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::args;
 use crate::by_library::Library;
 use crate::error::BenchError;
-use crate::lifecycle::{many, runtime};
+use crate::floor::{many, runtime};
 use crate::measure::{Cpu, Holdings};
 use crate::site::Site;
 use crate::stats::{Row, millis};

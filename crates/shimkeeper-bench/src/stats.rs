@@ -1,19 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is said about a row of times. Medians and minima: a mean tells more about the neighbours than about us.
+//! What is said about a row of figures. Medians and minima: a mean tells more about the neighbours than about us.
 
 use std::time::Duration;
 
-/// A row of times, in order of size.
+/// A row of figures, in order of size.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Row {
-    sorted: Vec<Duration>,
+    sorted: Vec<f64>,
 }
 
 impl Row {
+    /// Of times, in milliseconds.
     pub(crate) fn new(times: impl IntoIterator<Item = Duration>) -> Self {
-        let mut sorted: Vec<_> = times.into_iter().collect();
-        sorted.sort_unstable();
+        Self::of(times.into_iter().map(millis))
+    }
+
+    /// Of figures in whatever unit.
+    pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<_> = figures.into_iter().collect();
+        sorted.sort_unstable_by(f64::total_cmp);
         Self { sorted }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sorted.len()
     }
 
     pub(crate) fn min(&self) -> f64 {
@@ -36,14 +46,19 @@ impl Row {
         self.at((self.sorted.len() * 99).div_ceil(100).saturating_sub(1))
     }
 
-    /// In milliseconds; 0 if there is none.
+    /// 0 if there is none.
     fn at(&self, index: usize) -> f64 {
-        self.sorted.get(index).map_or(0.0, |time| millis(*time))
+        self.sorted.get(index).copied().unwrap_or(0.0)
     }
 }
 
 pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody waits for 2^52 of anything")]
+pub(crate) fn count(n: usize) -> f64 {
+    n as f64
 }
 
 #[cfg(test)]

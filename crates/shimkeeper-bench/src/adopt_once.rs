@@ -11,16 +11,16 @@ use tokio::task::JoinSet;
 
 use crate::args;
 use crate::error::BenchError;
-use crate::lifecycle::runtime;
+use crate::floor::runtime;
 use crate::measure::{Cpu, Holdings, monotonic};
 use crate::stats::millis;
 
-pub(crate) fn run(options: &args::Restart) -> Result<(), BenchError> {
+pub(crate) fn run(options: &args::AdoptOnce) -> Result<(), BenchError> {
     let figures = runtime()?.block_on(restart(options))?;
     writeln!(std::io::stdout(), "{figures}").map_err(|e| BenchError::io("print the figures", e))
 }
 
-async fn restart(options: &args::Restart) -> Result<Value, BenchError> {
+async fn restart(options: &args::AdoptOnce) -> Result<Value, BenchError> {
     let began = Duration::from_nanos(options.began);
     let passed = || millis(monotonic().saturating_sub(began));
     let manager = Manager::open(Config::new(&options.state, &options.root)).await?;

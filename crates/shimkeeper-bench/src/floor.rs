@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The scenario `lifecycle`: both sides in turns, A B B A …, so that a slow minute of the machine meets both.
+//! The floor: both sides in turns, A B B A …, so that a slow minute of the machine meets both.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::report::{Comparison, Side, Throughput};
 use crate::site::Site;
 use crate::{orphans, report, say};
 
-pub(crate) fn run(options: &args::Lifecycle) -> Result<(), BenchError> {
+pub(crate) fn run(options: &args::Floor) -> Result<(), BenchError> {
     orphans::adopt()?;
     let site = Arc::new(Site::new(&options.target)?);
     let result = on_site(&site, options);
@@ -28,7 +28,7 @@ pub(crate) fn run(options: &args::Lifecycle) -> Result<(), BenchError> {
     result
 }
 
-fn on_site(site: &Arc<Site>, options: &args::Lifecycle) -> Result<(), BenchError> {
+fn on_site(site: &Arc<Site>, options: &args::Floor) -> Result<(), BenchError> {
     let runtime = runtime()?;
     let library = runtime.block_on(Library::open(site.clone()))?;
     let by_hand = ByHand::new(site.clone())?;
@@ -58,7 +58,7 @@ fn compare(
     runtime: &Runtime,
     library: &Library,
     by_hand: &ByHand,
-    options: &args::Lifecycle,
+    options: &args::Floor,
 ) -> Result<Comparison, BenchError> {
     let one = || runtime.block_on(library.lifecycle());
     let other = || by_hand.lifecycle();

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `exec`: `/bin/true` as an additional process: added, started, ended, removed.
+
+use std::time::Instant;
+
+use shimkeeper_proto::containerd::services::tasks::v1::ExecProcessRequest;
+use shimkeeper_proto::google::protobuf::Any;
+
+use crate::against::error::AgainstError;
+use crate::against::figure::{Figure, Tally, Unit};
+use crate::against::program::Pairing;
+use crate::against::side::{Side, both, turns};
+use crate::args::Comparison;
+use crate::stats::millis;
+
+/// What the process of an exec is called on the wire.
+const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+
+const ARGS: [&str; 1] = ["/bin/true"];
+
+pub(crate) async fn run(pairing: &Pairing, options: &Comparison) -> Result<Vec<Figure>, AgainstError> {
+    let mut tally = Tally::default();
+    let sides = both(pairing, options).await?;
+    let mut ids = Vec::new();
+    for side in &sides {
+        ids.push(side.fill(1).await?);
+    }
+    for (number, side) in turns(options.times(20, 2)).enumerate() {
+        one(side, &sides[side], &ids[side][0], number, &mut tally).await?;
+    }
+    for (side, ids) in sides.into_iter().zip(ids) {
+        side.clear(ids).await?;
+        side.close().await?;
+    }
+    Ok(tally.figures())
+}
+
+async fn one(
+    index: usize,
+    side: &Side,
+    id: &str,
+    number: usize,
+    tally: &mut Tally,
+) -> Result<(), AgainstError> {
+    let exec = format!("e{number}");
+    let spec = Any { type_url: PROCESS.into(), value: side.maker().process(id, &ARGS) };
+    let request = ExecProcessRequest {
+        container_id: id.to_owned(),
+        exec_id: exec.clone(),
+        spec: Some(spec),
+        ..ExecProcessRequest::default()
+    };
+    let (before, began) = (side.used()?, Instant::now());
+    side.client.exec(request).await?;
+    let (started, status) = tokio::join!(side.client.start(id, &exec), side.client.wait(id, &exec));
+    let status = started.and(status)?;
+    side.client.delete_process(id, &exec).await?;
+    let took = millis(began.elapsed());
+    side.quiet(1).await?;
+    let used = side.used()?.since(before);
+    if status != 0 {
+        return Err(AgainstError::Unexpected(format!("/bin/true ended with {status}")));
+    }
+    tally.note(index, "exec", Unit::Millis, took);
+    tally.note(index, "exec: CPU, daemon", Unit::Millis, used.daemon);
+    tally.note(index, "exec: CPU, all", Unit::Millis, used.all);
+    Ok(())
+}

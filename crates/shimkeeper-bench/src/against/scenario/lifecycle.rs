@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `lifecycle`: the whole life of `/bin/true`, as a client sees it: record, task, start, exit, delete, record gone. One
+//! after the other beside the shim by hand; with pauses, after which the kernel's locks are cold; 8 and 32 at once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::against::error::AgainstError;
+use crate::against::figure::{Figure, Tally, Unit};
+use crate::against::goals::BY_HAND;
+use crate::against::program::Pairing;
+use crate::against::side::{Maker, Side, both, in_lanes, turn, turns};
+use crate::args::{Comparison, Target};
+use crate::by_hand::ByHand;
+use crate::site::Site;
+use crate::stats::{count, millis};
+
+/// How many may be under way at once.
+const IN_FLIGHT: [usize; 2] = [8, 32];
+/// Longer than a grace period of the kernel's.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The parts of a lifecycle.
+const PARTS: [&str; 6] = [
+    "lifecycle: Containers.Create",
+    "lifecycle: Tasks.Create",
+    "lifecycle: Tasks.Start",
+    "lifecycle: Tasks.Start to exit known",
+    "lifecycle: Tasks.Delete",
+    "lifecycle: Containers.Delete",
+];
+
+pub(crate) async fn run(pairing: &Pairing, options: &Comparison) -> Result<Vec<Figure>, AgainstError> {
+    let mut tally = Tally::default();
+    let sides = both(pairing, options).await?;
+    let by_hand = ByHand::new(Arc::new(Site::new(&target(pairing, options))?))?;
+    for side in turns(options.times(1, 1)) {
+        lifecycle(&sides[side].maker(), &sides[side].daemon.new_id()).await?;
+        by_hand.lifecycle()?;
+    }
+    for round in 0..options.times(12, 1) {
+        for side in turn(round) {
+            one(side, &sides[side], &mut tally).await?;
+        }
+        let floor = by_hand.lifecycle()?.total();
+        tally.note(1, BY_HAND, Unit::Millis, millis(floor));
+    }
+    for side in turns(options.times(5, 1)) {
+        tokio::time::sleep(PAUSE).await;
+        let laps = lifecycle(&sides[side].maker(), &sides[side].daemon.new_id()).await?;
+        tally.note(side, "lifecycle after a pause", Unit::Millis, laps.total);
+        sides[side].quiet(0).await?;
+    }
+    for in_flight in IN_FLIGHT {
+        for side in turns(options.times(1, 1)) {
+            let total = options.many((2 * in_flight).max(40), 4);
+            many(side, &sides[side], in_flight, total, &mut tally).await?;
+        }
+    }
+    for side in sides {
+        side.close().await?;
+    }
+    Ok(tally.figures())
+}
+
+fn target(pairing: &Pairing, options: &Comparison) -> Target {
+    Target {
+        shim: pairing.shim.to_string_lossy().into_owned(),
+        runtime_binary: options.runtime_binary.clone(),
+        dir: options.state_dir.clone(),
+        always_reap: false,
+    }
+}
+
+/// One by itself, and what it cost until nothing of it was left.
+async fn one(index: usize, side: &Side, tally: &mut Tally) -> Result<(), AgainstError> {
+    let before = side.used()?;
+    let laps = lifecycle(&side.maker(), &side.daemon.new_id()).await?;
+    side.quiet(0).await?;
+    let used = side.used()?.since(before);
+    let total = laps.total;
+    tally.note(index, "lifecycle", Unit::Millis, total);
+    if index == 0 {
+        tally.note(0, BY_HAND, Unit::Millis, total);
+    }
+    for (name, lap) in PARTS.into_iter().zip(laps.parts) {
+        tally.note(index, name, Unit::Millis, lap);
+    }
+    tally.note(index, "lifecycle: CPU, daemon", Unit::Millis, used.daemon);
+    tally.note(index, "lifecycle: CPU, all", Unit::Millis, used.all);
+    Ok(())
+}
+
+/// So many of them, as many at once as may be.
+async fn many(
+    index: usize,
+    side: &Side,
+    in_flight: usize,
+    total: usize,
+    tally: &mut Tally,
+) -> Result<(), AgainstError> {
+    let (before, began) = (side.used()?, Instant::now());
+    let jobs = (0..total).map(|_| {
+        let (maker, id) = (side.maker(), side.daemon.new_id());
+        async move { lifecycle(&maker, &id).await }
+    });
+    let done = in_lanes(in_flight, jobs).await?;
+    let took = began.elapsed();
+    side.quiet(0).await?;
+    let used = side.used()?.since(before);
+    let (each, name) = (count(total), |what: &str| format!("lifecycles, {in_flight} in flight{what}"));
+    tally.note(index, &name(""), Unit::PerSecond, each / took.as_secs_f64());
+    for laps in done {
+        tally.note(index, &name(": each"), Unit::Millis, laps.total);
+    }
+    tally.note(index, &name(": CPU, daemon"), Unit::Millis, used.daemon / each);
+    tally.note(index, &name(": CPU, all"), Unit::Millis, used.all / each);
+    Ok(())
+}
+
+/// How long it took, and each part of it, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Laps {
+    total: f64,
+    parts: [f64; PARTS.len()],
+}
+
+/// The whole life of `/bin/true`.
+pub(super) async fn lifecycle(maker: &Maker, id: &str) -> Result<Laps, AgainstError> {
+    let client = maker.client();
+    let container = maker.container(id, &["/bin/true"]);
+    let began = Instant::now();
+    client.create_container(container).await?;
+    let recorded = Instant::now();
+    client.create(id).await?;
+    let created = Instant::now();
+    // The exit is asked for before the start is answered: nothing is missed either way.
+    let waited = async {
+        let status = client.wait(id, "").await?;
+        Ok::<_, AgainstError>((status, Instant::now()))
+    };
+    let started = async {
+        client.start(id, "").await?;
+        Ok::<_, AgainstError>(Instant::now())
+    };
+    let (started, waited) = tokio::join!(started, waited);
+    let (started, (status, exited)) = (started?, waited?);
+    let ended = Instant::now();
+    client.delete(id).await?;
+    let deleted = Instant::now();
+    client.delete_container(id).await?;
+    let gone = Instant::now();
+    if status != 0 {
+        return Err(AgainstError::Unexpected(format!("/bin/true ended with {status}")));
+    }
+    let parts = [
+        recorded - began,
+        created - recorded,
+        started - created,
+        exited - created,
+        deleted - ended,
+        gone - deleted,
+    ];
+    Ok(Laps { total: millis(gone - began), parts: parts.map(millis) })
+}
