@@ -129,6 +129,31 @@ impl Drop for Place {
     }
 }
 
+/// How long to wait after an accept that failed: out of descriptors or memory, trying again at once is spinning.
+#[derive(Debug)]
+pub(crate) struct BackOff(Duration);
+
+impl Default for BackOff {
+    fn default() -> Self {
+        Self(FIRST_WAIT)
+    }
+}
+
+impl BackOff {
+    /// One was accepted.
+    pub(crate) fn reset(&mut self) {
+        self.0 = FIRST_WAIT;
+    }
+
+    /// Waits, twice as long each time. Cancel safe.
+    pub(crate) async fn failed(&mut self, whose: &str, error: &io::Error) {
+        let (error, wait): (&dyn std::error::Error, _) = (error, self.0);
+        tracing::warn!(whose, error, ?wait, "cannot accept; will try again");
+        self.0 = (wait * 2).min(LONGEST_WAIT);
+        tokio::time::sleep(wait).await;
+    }
+}
+
 /// Where connections come from. A trait, so that tests can make accepting fail.
 pub(crate) trait Listener {
     /// The next connection. Cancel safe.
@@ -143,28 +168,19 @@ impl Listener for UnixListener {
 
 /// The next connection there is room for, whatever is in the way. Cancel safe.
 pub(crate) async fn next(listener: &impl Listener, gate: &Arc<Gate>) -> (UnixStream, Place) {
-    let mut wait = FIRST_WAIT;
+    let mut back_off = BackOff::default();
     loop {
         gate.room().await;
         match listener.accept().await {
             Ok(stream) => {
-                wait = FIRST_WAIT;
+                back_off.reset();
                 // Who cannot be named is counted as one user of its own.
                 let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
                 if let Some(place) = gate.enter(user) {
                     return (stream, place);
                 }
             }
-            Err(error) => {
-                // Out of descriptors or memory, trying again at once is spinning.
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    ?wait,
-                    "cannot accept; will try again"
-                );
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
-            }
+            Err(error) => back_off.failed("clients", &error).await,
         }
     }
 }

@@ -105,7 +105,7 @@ impl Drop for InFlight {
 }
 
 /// Whether a method comes to its end by itself.
-fn has_end(path: &str) -> bool {
+pub(crate) fn has_end(path: &str) -> bool {
     !matches!(path.rsplit('/').next(), Some("Wait" | "Subscribe" | "Watch" | "Follow"))
 }
 

@@ -40,6 +40,8 @@ pub struct Config {
     pub ttrpc: Ttrpc,
     /// What is logged, and how.
     pub debug: Debug,
+    /// Figures for Prometheus.
+    pub metrics: MetricsConfig,
     /// What clients can take up.
     pub limits: Limits,
     /// How long shims may take.
@@ -116,6 +118,16 @@ pub enum Format {
     Json,
 }
 
+/// Figures for Prometheus.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Where they are served, as `HOST:PORT`; empty for nowhere, and nothing is measured then.
+    pub address: String,
+    /// Whether it is measured how long calls of clients take, by method.
+    pub grpc_histogram: bool,
+}
+
 /// What clients can take up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -157,6 +169,7 @@ impl Default for Config {
             grpc: Grpc::default(),
             ttrpc: Ttrpc::default(),
             debug: Debug::default(),
+            metrics: MetricsConfig::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             plugins: Plugins::default(),
@@ -207,6 +220,7 @@ impl Config {
             ("grpc", self.grpc != other.grpc),
             ("ttrpc", self.ttrpc != other.ttrpc),
             ("debug.format", self.debug.format != other.debug.format),
+            ("metrics", self.metrics != other.metrics),
             ("plugins", self.plugins != other.plugins),
         ];
         pairs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What of a running daemon can be looked at or changed from outside: by a signal, and by its own end.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use shimkeeper::Manager;
+use shimkeeper_store::Store;
 
 use crate::accept::Gate;
 use crate::calls::Calls;
@@ -19,15 +20,24 @@ pub(crate) struct Controls {
     pub(crate) config: Config,
     pub(crate) log: Log,
     pub(crate) manager: Manager,
+    pub(crate) store: Store,
     pub(crate) gate: Arc<Gate>,
     pub(crate) calls: Calls,
     pub(crate) started: Instant,
+    /// How long the adoption took, once it is over.
+    pub(crate) adopted: Arc<OnceLock<Duration>>,
 }
 
 impl Controls {
     /// Writes what there is into the log.
-    pub(crate) fn dump(&self) {
-        dump::everything(&self.manager, &self.gate, &self.calls, self.started);
+    pub(crate) async fn dump(&self) {
+        dump::everything(self).await;
+    }
+
+    /// There is a verdict on everything that was found.
+    pub(crate) fn note_adopted(&self) {
+        // Noted once: the first time is when it was over.
+        let _ = self.adopted.set(self.started.elapsed());
     }
 
     /// Reads the configuration again. One that is wrong changes nothing.

@@ -1,29 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What there is, into the log: for SIGUSR1, and what became of the adoption.
+//! What there is, into the log: for SIGUSR1, and what became of the adoption. Nothing of it waits for anybody.
 
-use std::time::Instant;
+use shimkeeper::{Adoption, Survey};
 
-use shimkeeper::{Adoption, Manager};
+use crate::controls::Controls;
 
-use crate::accept::Gate;
-use crate::calls::Calls;
-
-/// One line about the daemon, one about each task. Nothing of it waits for anybody.
-pub(crate) fn everything(manager: &Manager, gate: &Gate, calls: &Calls, started: Instant) {
-    let (adoption, tasks, counts) = (manager.adoption(), manager.list(), gate.counts());
+/// One line about the daemon, one about each task, each sandbox, and each bundle that is not known to be one.
+pub(crate) async fn everything(controls: &Controls) {
+    let Controls { manager, store, gate, calls, .. } = controls;
+    let (adoption, census, counts) = (manager.adoption(), manager.census(), gate.counts());
+    let shims: Vec<String> = census
+        .shims
+        .iter()
+        .map(|((care, health), count)| format!("{count} {}, {health}", care.as_str()))
+        .collect();
     tracing::info!(
-        uptime = ?started.elapsed(),
-        tasks = tasks.len(),
+        uptime = ?controls.started.elapsed(),
+        shims = shims.join("; "),
+        creating = census.creating,
+        adopting = census.adopting,
+        stranded = census.stranded,
+        found = adoption.found,
+        adoption_finished = adoption.finished,
         connections = counts.connected,
         refused = counts.refused,
         calls = calls.brief(),
-        adopted = adoption.verdicts.len(),
-        of = adoption.found,
+        subscribers = census.events.subscribers,
+        events = census.events.published,
+        unkept = census.unkept,
+        records = ?store.counts(),
         "dump"
     );
+    // Not even a moment's patience: what there is no verdict on is told as that.
+    let Survey { tasks, unknown, .. } = manager.survey(std::time::Duration::ZERO).await;
     for task in tasks {
-        let (execs, pid, shim_pid) = (task.execs().len(), task.pid(), task.shim_pid());
-        tracing::info!(task = %task.key(), pid, shim_pid, shim = %task.shim_binary().display(), execs, "dump");
+        let (execs, pid, shim_pid, health) = (task.execs().len(), task.pid(), task.shim_pid(), task.health());
+        let exit = task.exit().map(|record| record.exit.status);
+        tracing::info!(
+            task = %task.key(), pid, exit, execs, shim = %task.shim_binary().display(), shim_pid,
+            health = %health.state, reason = health.reason, "dump"
+        );
+    }
+    for sandbox in manager.sandboxes() {
+        let health = sandbox.health();
+        tracing::info!(sandbox = %sandbox.key(), health = %health.state, reason = health.reason, "dump");
+    }
+    for bundle in unknown {
+        let reason = bundle.reason.unwrap_or_else(|| "there is no verdict on it yet".to_owned());
+        tracing::info!(bundle = %bundle.key, reason, "dump");
     }
 }
 

@@ -40,6 +40,14 @@ pub enum DaemonError {
         /// Why it failed.
         source: io::Error,
     },
+    /// There is no address to give figures at.
+    #[error("cannot listen on {address} for metrics")]
+    Metrics {
+        /// The address.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The records cannot be used.
     #[error("the records of containers cannot be used")]
     Store {
@@ -66,6 +74,7 @@ impl DaemonError {
             Self::Library { source } => {
                 source.hint().unwrap_or("see root and state in `shimkeeper config dump`")
             }
+            Self::Metrics { .. } => "see metrics.address in `shimkeeper config dump`; empty, there are none",
             Self::System { .. } => "check the limits on processes and open files",
             Self::Store { .. } => "nothing was changed; the tasks go on",
         }
@@ -78,7 +87,7 @@ impl HasKind for DaemonError {
             Self::Config { source } => source.kind(),
             Self::Socket { source } => source.kind(),
             Self::Library { source } => source.kind(),
-            Self::System { source, .. } => Kind::of_io(source),
+            Self::Metrics { source, .. } | Self::System { source, .. } => Kind::of_io(source),
             Self::Store { source } => source.kind(),
         }
     }

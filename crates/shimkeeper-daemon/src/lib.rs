@@ -9,6 +9,7 @@ mod dump;
 mod error;
 mod identity;
 mod logging;
+mod metrics;
 mod notify;
 mod run;
 mod server;
@@ -16,8 +17,8 @@ mod signals;
 mod socket;
 
 pub use config::{
-    Config, ConfigError, DEFAULT_FILE, Debug, Format, Grpc, Level, Limits, Overrides, Plugins, Shims,
-    Timeouts, Ttrpc,
+    Config, ConfigError, DEFAULT_FILE, Debug, Format, Grpc, Level, Limits, MetricsConfig, Overrides, Plugins,
+    Shims, Timeouts, Ttrpc,
 };
 pub use error::DaemonError;
 pub use run::{Sources, run};

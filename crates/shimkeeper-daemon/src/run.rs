@@ -8,6 +8,7 @@
 //! Tasks and shims are never touched by it: it comes and goes beside them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shimkeeper::Manager;
@@ -23,6 +24,7 @@ use crate::config::{Config, Level, Overrides};
 use crate::controls::Controls;
 use crate::error::DaemonError;
 use crate::logging::Log;
+use crate::metrics::{Counted, Endpoint, Metrics, Sampled};
 use crate::signals::{Ask, Signals};
 use crate::socket::{Activated, Socket};
 use crate::{dump, identity, notify, server};
@@ -35,6 +37,14 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const LEAVING: Duration = Duration::from_secs(5);
 /// Threads that files are read and written on, at most.
 const BLOCKING_THREADS: usize = 32;
+
+/// What the daemon says of itself.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The revision of the source it was built from, where whoever built it said so.
+const REVISION: &str = match option_env!("SHIMKEEPER_REVISION") {
+    Some(revision) => revision,
+    None => "",
+};
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +107,8 @@ struct Daemon {
     _shims_socket: Socket,
     services: Services,
     controls: Controls,
+    /// Figures and where they are served; none without an address.
+    metrics: Option<(Metrics, Endpoint)>,
 }
 
 impl Daemon {
@@ -114,13 +126,40 @@ impl Daemon {
         let shims_at = config.ttrpc_address();
         let shims_socket = Socket::open(&shims_at, (ttrpc.uid, ttrpc.gid), &mut activated)?;
         activated.all_taken()?;
-        let manager = Manager::open(library_config(&config, shims_at, &shims_socket)?).await?;
-        let services = services(&config, manager.clone()).await?;
+        let endpoint = match config.metrics.address.as_str() {
+            "" => None,
+            address => Some(Endpoint::open(address).await?),
+        };
+        let counted = endpoint.as_ref().map(|_| Counted::new(config.metrics.grpc_histogram));
+        let mut library = library_config(&config, shims_at, &shims_socket)?;
+        if let Some(counted) = &counted {
+            library = library.observer(Arc::new(counted.clone()));
+        }
+        let manager = Manager::open(library).await?;
+        let (store, uuid) = records(&config).await?;
+        let about = About { version: VERSION.to_owned(), revision: REVISION.to_owned(), uuid };
+        let mut services = Services::new(manager.clone(), store.clone(), about);
         let limits = &config.limits;
         let gate = Gate::new(limits.connections, limits.connections_per_user);
         let calls = Calls::new(limits.calls_per_connection);
-        let controls = Controls { sources, config, log, manager, gate, calls, started };
-        Ok(Self { signals, socket, _shims_socket: shims_socket, services, controls })
+        let adopted = Arc::default();
+        let metrics = counted.zip(endpoint).map(|(counted, endpoint)| {
+            let sampled = Sampled {
+                manager: manager.clone(),
+                store: store.clone(),
+                gate: gate.clone(),
+                calls: calls.clone(),
+                started,
+                adopted: Arc::clone(&adopted),
+                version: VERSION,
+                revision: REVISION,
+            };
+            let metrics = Metrics::new(&counted, sampled);
+            services = services.clone().observed(Arc::new(counted));
+            (metrics, endpoint)
+        });
+        let controls = Controls { sources, config, log, manager, store, gate, calls, started, adopted };
+        Ok(Self { signals, socket, _shims_socket: shims_socket, services, controls, metrics })
     }
 
     async fn live(mut self) -> Result<(), DaemonError> {
@@ -130,6 +169,7 @@ impl Daemon {
         {
             let mut serving = std::pin::pin!(server::serve(&self.socket, api, gate, calls, stop.clone()));
             let mut watchdog = std::pin::pin!(notify::watchdog());
+            let mut figures = std::pin::pin!(figures(self.metrics, stop.clone()));
             let manager = controls.manager.clone();
             let mut adopted = std::pin::pin!(manager.adopted());
             let mut is_adopted = false;
@@ -140,13 +180,15 @@ impl Daemon {
                 tokio::select! {
                     ended = &mut serving => return ended,
                     () = &mut watchdog => {}
+                    () = &mut figures => {}
                     adoption = &mut adopted, if !is_adopted => {
                         is_adopted = true;
+                        controls.note_adopted();
                         dump::adoption(&adoption);
                     }
                     ask = self.signals.next() => match ask {
                         Ask::Stop => break,
-                        Ask::Dump => controls.dump(),
+                        Ask::Dump => controls.dump().await,
                         Ask::Reload => controls.reload(),
                     },
                 }
@@ -182,8 +224,17 @@ impl Daemon {
     }
 }
 
-/// The API, over the records: what the manager has locked is nobody else's to open.
-async fn services(config: &Config, manager: Manager) -> Result<Services, DaemonError> {
+/// Serves figures, where there are any, for as long as the daemon lives.
+async fn figures(metrics: Option<(Metrics, Endpoint)>, stop: CancellationToken) {
+    if let Some((metrics, endpoint)) = metrics {
+        tracing::info!(address = ?endpoint.address(), "figures are served");
+        endpoint.serve(metrics, stop).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// The records, and the installation's number: what the manager has locked is nobody else's to open.
+async fn records(config: &Config) -> Result<(Store, String), DaemonError> {
     let (root, state) = (config.root.clone(), config.state.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let store = Store::open(&Store::dir_below(&root), &state)?;
@@ -191,13 +242,10 @@ async fn services(config: &Config, manager: Manager) -> Result<Services, DaemonE
             .map_err(|source| DaemonError::System { verb: "read the installation's number", source })?;
         Ok::<_, DaemonError>((store, uuid))
     });
-    let (store, uuid) = match opened.await {
-        Ok(opened) => opened?,
-        Err(join) => return Err(DaemonError::System { verb: "open the records", source: join.into() }),
-    };
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    let revision = option_env!("SHIMKEEPER_REVISION").unwrap_or_default().to_owned();
-    Ok(Services::new(manager, store, About { version, revision, uuid }))
+    match opened.await {
+        Ok(opened) => opened,
+        Err(join) => Err(DaemonError::System { verb: "open the records", source: join.into() }),
+    }
 }
 
 fn library_config(

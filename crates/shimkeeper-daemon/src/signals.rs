@@ -43,8 +43,9 @@ impl Signals {
             biased;
             _ = self.terminate.recv() => Ask::Stop,
             _ = self.interrupt.recv() => Ask::Stop,
-            _ = self.hangup.recv() => Ask::Reload,
+            // Whoever looks and then changes something sees what was.
             _ = self.user.recv() => Ask::Dump,
+            _ = self.hangup.recv() => Ask::Reload,
         }
     }
 }

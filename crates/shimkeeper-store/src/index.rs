@@ -14,6 +14,7 @@ use shimkeeper_events::filter::map_key;
 use crate::cache::Cache;
 use crate::container::{Container, Labels};
 use crate::lease::{Held, Lease};
+use crate::records::Counts;
 use crate::sandbox::Sandbox;
 
 /// Everything readers know.
@@ -57,6 +58,17 @@ pub(crate) enum Change {
 // === impl Index ===
 
 impl Index {
+    /// How many records there are of each kind.
+    pub(crate) fn counts(&self) -> Counts {
+        let none = Counts { namespaces: self.namespaces.len(), ..Counts::default() };
+        self.namespaces.values().fold(none, |counts, scope| Counts {
+            containers: counts.containers + scope.containers.len(),
+            leases: counts.leases + scope.leases.len(),
+            sandboxes: counts.sandboxes + scope.sandboxes.len(),
+            ..counts
+        })
+    }
+
     pub(crate) fn apply(&mut self, change: Change) {
         match change {
             Change::Namespace { name, labels } => self.namespaces.entry(name).or_default().labels = labels,

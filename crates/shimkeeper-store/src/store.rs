@@ -20,6 +20,7 @@ use crate::lease::Held;
 use crate::leases::Leases;
 use crate::namespaces::{NamespaceRecord, Namespaces};
 use crate::record::{Record, RecordKind};
+use crate::records::Counts;
 use crate::reserve::Reserve;
 use crate::sandbox::Sandbox;
 use crate::sandboxes::Sandboxes;
@@ -116,6 +117,20 @@ impl Store {
     /// The namespaces.
     pub fn namespaces(&self) -> Namespaces<'_> {
         Namespaces { store: self }
+    }
+
+    /// How many records there are of each kind, in all namespaces.
+    pub fn counts(&self) -> Counts {
+        self.read(Index::counts)
+    }
+
+    /// How much room the database takes on its disk, its log included, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let path = db::path(&self.0.dir);
+        let mut log = path.clone().into_os_string();
+        log.push(db::LOG_SUFFIX);
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+        size(&path) + size(Path::new(&log))
     }
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Index) -> T) -> T {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use shimkeeper_events::JournalLimits;
 
 use crate::Deadlines;
+use crate::observer::Observer;
 
 /// Where a manager keeps its things and how it treats shims.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub struct Config {
     pub(crate) journal: Option<JournalLimits>,
     pub(crate) runtime_deadlines: Vec<(String, Deadlines)>,
     pub(crate) expect_listeners: Duration,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl Config {
@@ -55,6 +57,7 @@ impl Config {
             journal: Some(JournalLimits::default()),
             runtime_deadlines: Vec::new(),
             expect_listeners: Duration::from_secs(30),
+            observer: None,
         }
     }
 
@@ -134,6 +137,12 @@ impl Config {
     /// at the start: the exits that happened while no manager was there, above all. By default 30 seconds.
     pub fn expect_listeners(mut self, within: Duration) -> Self {
         self.expect_listeners = within;
+        self
+    }
+
+    /// Tells somebody what happens between the manager and its shims.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 

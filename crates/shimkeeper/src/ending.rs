@@ -93,7 +93,7 @@ async fn ask_to_shut_down(shim: &Shim) -> bool {
                 answer => return answer.map(drop),
             }
         }
-        connection.shutdown(&call, &request).await
+        shim.env.observed(shim.binary.path(), "Shutdown", connection.shutdown(&call, &request)).await
     };
     match shut_down.await {
         Ok(()) => true,

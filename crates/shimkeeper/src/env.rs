@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shimkeeper_core::{Incarnation, TaskKey};
+use shimkeeper_core::{HasKind, Incarnation, TaskKey};
 use shimkeeper_events::{Envelope, Exchange};
 use shimkeeper_shim::{BootId, DialectMemory, LaunchContext, Runtime, SearchPath, StateDirs};
 use tokio::sync::Semaphore;
@@ -14,6 +14,7 @@ use crate::deadlines::Timing;
 use crate::features::Infos;
 use crate::group::Groups;
 use crate::journaling::Journaling;
+use crate::observer::observed;
 use crate::registry::Registry;
 use crate::role::Role;
 use crate::scope::Scope;
@@ -74,6 +75,19 @@ impl Env {
             Some(journaling) => journaling.settled().await,
             None => true,
         }
+    }
+
+    /// Asks a shim with this binary something, and tells whoever observes how it went.
+    ///
+    /// # Cancel safety
+    /// That of `asking`.
+    pub(crate) async fn observed<T, E: HasKind>(
+        &self,
+        binary: &Path,
+        method: &'static str,
+        asking: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        observed(self.config.observer.as_ref(), binary, method, asking).await
     }
 
     /// How long a shim with this binary may take.

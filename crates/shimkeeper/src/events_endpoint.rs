@@ -23,6 +23,7 @@ use crate::error::{Error, Refused, Step};
 use crate::exits;
 use crate::ledger::Fact;
 use crate::monitor;
+use crate::observer::Dropped;
 use crate::publish;
 use crate::registry::Entry;
 use crate::shim::Shim;
@@ -126,6 +127,7 @@ pub(crate) async fn take_in(env: &Env, envelope: Arc<Envelope>, sender: Option<u
         }
         Ok(Some((key, event))) => take_in_task_event(env, &key, event, &envelope, sender).await,
         Err(error) => {
+            dropped(env, Dropped::Undecodable);
             tracing::warn!(topic = %envelope.topic(), namespace = %envelope.namespace(), %error, "event dropped");
         }
     }
@@ -140,6 +142,7 @@ async fn take_in_task_event(
 ) {
     let Some(Entry::Shim(shim) | Entry::Adopting(Some(shim))) = env.registry.get(key) else {
         // Late, from a task that is over and whose end has been told.
+        dropped(env, Dropped::NoTask);
         tracing::debug!(task = %key, topic = %envelope.topic(), "event of no task dropped");
         return;
     };
@@ -148,6 +151,7 @@ async fn take_in_task_event(
     {
         let senders = env.registry.shims();
         if senders.iter().any(|other| other.identity().is_some_and(|other| other.pid == sender)) {
+            dropped(env, Dropped::Foreign);
             tracing::warn!(task = %key, sender, topic = %envelope.topic(), "event dropped: it is from the shim of another task");
             return;
         }
@@ -171,6 +175,7 @@ pub(crate) async fn take_in_fact(shim: &Arc<Shim>, fact: Fact, envelope: &Arc<En
     let is_deleted = matches!(&fact, Fact::Deleted(ProcessKey::Init, _));
     crate::failpoint::hit("C8");
     if !publish::decided(shim, Some(envelope), |ledger| ledger.ingest(fact)) {
+        dropped(&shim.env, Dropped::Stale);
         tracing::debug!(task = %shim.key, topic = %envelope.topic(), "event dropped: told before, or stale");
     }
     if let Some(process) = ended {
@@ -179,6 +184,12 @@ pub(crate) async fn take_in_fact(shim: &Arc<Shim>, fact: Fact, envelope: &Arc<En
     }
     if is_deleted {
         denial::heard(shim);
+    }
+}
+
+fn dropped(env: &Env, why: Dropped) {
+    if let Some(observer) = &env.config.observer {
+        observer.dropped(why);
     }
 }
 

@@ -242,7 +242,8 @@ pub(crate) async fn probe(shim: Arc<Shim>) {
         let began = Instant::now();
         let call = Call::within(PROBE.max(patience));
         let request = ConnectRequest { id: shim.key.id.to_string() };
-        let mut asked = std::pin::pin!(connection.connect(&call, &request));
+        let asking = connection.connect(&call, &request);
+        let mut asked = std::pin::pin!(shim.env.observed(shim.binary.path(), "Connect", asking));
         let answer = match timeout(patience, &mut asked).await {
             Ok(answer) => answer,
             Err(_elapsed) => {

@@ -15,6 +15,7 @@ mod backlog;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -53,6 +54,8 @@ pub(crate) struct Journaling {
     came: Notify,
     /// How many events have been dealt with, kept or lost.
     settled: watch::Sender<u64>,
+    /// How many of them were lost.
+    unkept: AtomicU64,
     /// Whether there is a journal to read, and if not, why.
     readable: watch::Sender<Readable>,
     /// Events with their numbers, once they are kept.
@@ -87,6 +90,7 @@ impl Journaling {
             backlog: Mutex::default(),
             came: Notify::new(),
             settled: watch::Sender::new(0),
+            unkept: AtomicU64::new(0),
             readable: watch::Sender::new(Readable::NotYet),
             tail: Exchange::new(),
         })
@@ -108,6 +112,11 @@ impl Journaling {
         let mut settled = self.settled.subscribe();
         let waited = tokio::time::timeout(PATIENCE, settled.wait_for(|settled| *settled >= came)).await;
         waited.is_ok_and(|settled| settled.is_ok())
+    }
+
+    /// How many events could not be kept so far.
+    pub(crate) fn unkept(&self) -> u64 {
+        self.unkept.load(Ordering::Relaxed)
     }
 
     /// Keeps the journal until every other task of the manager has left.
@@ -151,6 +160,7 @@ impl Journaling {
                 Err(error) => {
                     self.note_failure(&error);
                     let lost = parts.iter().map(Part::len).sum::<u64>();
+                    self.unkept.fetch_add(lost, Ordering::Relaxed);
                     *desk = Desk::Without { missed: missed + lost };
                 }
             }
@@ -165,6 +175,9 @@ impl Journaling {
                 Part::Events(events) => journal.append(events, now).map(drop),
                 Part::Missed(count) => journal.skip(*count),
             };
+            if kept.is_err() || matches!(part, Part::Missed(_)) {
+                self.unkept.fetch_add(part.len(), Ordering::Relaxed);
+            }
             if let Err(error) = kept {
                 tracing::error!(error = &error as &dyn std::error::Error, "the journal has a gap");
             }

@@ -304,9 +304,9 @@ async fn start(draft: &Draft) -> Result<(BootstrapParams, DialMode), Error> {
     let context = env.launch_context(draft.bundle.key(), draft.incarnation);
     let _turn = env.launches.acquire().await;
     let deadline = draft.deadlines.launch;
-    draft
-        .binary
-        .start(&context, &draft.bundle, draft.launch_options.as_ref(), &env.dialects, deadline)
+    let options = draft.launch_options.as_ref();
+    let launch = draft.binary.start(&context, &draft.bundle, options, &env.dialects, deadline);
+    env.observed(draft.binary.path(), "launch", Box::pin(launch))
         .await
         .map(|started| (started.params, DialMode::Fresh))
         .map_err(|e| Error::new(Step::Launch, e))
@@ -321,7 +321,8 @@ async fn dial_and_greet(
     let (id, deadline) = (draft.bundle.key().id.as_str(), draft.deadlines.dial);
     let connection =
         seat.connect(&draft.env, params, mode, deadline).await.map_err(|e| Error::new(Step::Dial, e))?;
-    dialing::greet(draft.role, id, connection.clone(), deadline).await.map_err(|e| {
+    let greet = dialing::greet(draft.role, id, connection.clone(), deadline);
+    draft.env.observed(draft.binary.path(), "Connect", greet).await.map_err(|e| {
         connection.close();
         Error::new(Step::Probe, e)
     })

@@ -28,6 +28,7 @@
 
 mod adopt;
 mod bypass;
+mod census;
 mod checkpoint;
 mod config;
 mod convert;
@@ -57,6 +58,7 @@ mod machine;
 mod manager;
 mod memo;
 mod monitor;
+mod observer;
 pub mod oci;
 mod phases;
 mod process;
@@ -87,6 +89,7 @@ mod witness;
 mod words;
 
 pub use adopt::{Adoption, Verdict};
+pub use census::{Care, Census};
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use create::CreateTask;
@@ -98,6 +101,7 @@ pub use exits::ExitRecord;
 pub use health::{Health, HealthState};
 pub use lock::LockError;
 pub use manager::Manager;
+pub use observer::{Asked, Dropped, Observer, runtime_name};
 pub use phases::{Phase, Phases};
 pub use process::Process;
 pub use resources::Resources;

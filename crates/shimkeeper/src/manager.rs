@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::adopt::{self, Adoption};
+use crate::census::Census;
 use crate::config::Config;
 use crate::create::{self, CreateTask};
 use crate::deadlines::{Deadlines, Timing};
@@ -259,6 +260,11 @@ impl Manager {
     pub async fn survey(&self, patience: Duration) -> Survey {
         let _ = tokio::time::timeout(patience, self.adopted()).await;
         Survey::of(&self.inner.env.registry)
+    }
+
+    /// How many shims there are and how they are, in numbers. Waits for nothing.
+    pub fn census(&self) -> Census {
+        Census::of(&self.inner.env)
     }
 
     /// The events of every task from now on, in the order they were published. Shortly after the start, before them come

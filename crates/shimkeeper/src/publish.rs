@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use shimkeeper_core::{ProcessKey, SandboxKey};
-use shimkeeper_events::Envelope;
+use shimkeeper_events::{Envelope, TaskEvent, Topic};
 
 use crate::ledger::{Ledger, Notice};
 use crate::role::Role;
@@ -24,6 +24,7 @@ pub(crate) fn decided(
     let notices = decide(&shim.ledger);
     let has_any = !notices.is_empty();
     for notice in notices {
+        tell_observer(shim, &notice, reported);
         if shim.role == Role::Sandbox {
             if let Some(envelope) = of_sandbox(&SandboxKey::of_bundle_key(&shim.key), &notice) {
                 shim.env.publish(&Arc::new(envelope), shim.is_found);
@@ -44,6 +45,25 @@ pub(crate) fn decided(
         shim.env.publish(&envelope, shim.is_found);
     }
     has_any
+}
+
+/// Tells whoever observes of a process's end.
+fn tell_observer(shim: &Shim, notice: &Notice, reported: Option<&Arc<Envelope>>) {
+    let Some(observer) = &shim.env.config.observer else { return };
+    let exit = match (notice, reported) {
+        (Notice::Exit(_, exit), _) => Some(*exit),
+        (Notice::AsReported, Some(reported)) if *reported.topic() == Topic::TASK_EXIT => {
+            // It is on record before it is passed on, and maybe from another source.
+            match TaskEvent::decode(reported) {
+                Ok(Some((_, TaskEvent::Exit { process, .. }))) => shim.ledger.exit(&process),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    if let Some(exit) = exit {
+        observer.exited(exit.provenance);
+    }
 }
 
 /// The event of a sandbox, which ends without being deleted in public.

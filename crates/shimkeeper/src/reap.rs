@@ -79,7 +79,8 @@ async fn run_delete(shim: &Shim) -> Result<ReapAnswer, String> {
         tokio::time::sleep(wait).await;
         let _turn = shim.env.reaps.acquire().await;
         crate::failpoint::hit("D4");
-        match shim.binary.delete(&context, &shim.bundle, shim.deadlines().reap).await {
+        let delete = shim.binary.delete(&context, &shim.bundle, shim.deadlines().reap);
+        match shim.env.observed(shim.binary.path(), "reap", Box::pin(delete)).await {
             Ok(answer) => return Ok(answer),
             Err(error) => {
                 tracing::warn!(task = %shim.key, %error, "the shim's delete action failed");

@@ -78,7 +78,8 @@ pub(crate) async fn ask(
     process: &ProcessKey,
 ) -> Result<StateResponse, CallError> {
     let request = StateRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
-    connection.state(&Call::within(shim.deadlines().state), &request).await
+    let call = Call::within(shim.deadlines().state);
+    shim.env.observed(shim.binary.path(), "State", connection.state(&call, &request)).await
 }
 
 fn take_in(shim: &Arc<Shim>, process: &ProcessKey, answer: StateResponse) -> Finding {

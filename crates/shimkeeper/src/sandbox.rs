@@ -23,6 +23,7 @@ use shimkeeper_shim::BootstrapParams;
 
 use crate::convert;
 use crate::error::Error;
+use crate::health::Health;
 use crate::limit::Limit;
 use crate::process;
 use crate::shim::Shim;
@@ -55,6 +56,11 @@ impl Sandbox {
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
         Self { limit: Limit::of(limit), ..self.clone() }
+    }
+
+    /// How its shim is doing.
+    pub fn health(&self) -> Health {
+        self.shim.vitals.get()
     }
 
     /// Namespace and id.

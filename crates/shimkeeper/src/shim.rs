@@ -312,7 +312,8 @@ impl Shim {
         }
         let waiting = self.vitals.waiting(method);
         // In a box, because every method of a handle has this future in its own.
-        let answer = Box::pin(rpc(connection, Call::within(deadline).traced(trace::current())));
+        let asking = rpc(connection, Call::within(deadline).traced(trace::current()));
+        let answer = Box::pin(self.env.observed(self.binary.path(), method, asking));
         // A manager that leaves does not wait for a slow shim.
         let Some(answer) = self.env.scope.detach_token().run_until_cancelled(answer).await else {
             return Err(error(Refused::Detaching.into()));

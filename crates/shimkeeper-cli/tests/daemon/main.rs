@@ -12,5 +12,6 @@ mod real_client;
 mod real_ctr;
 mod real_docker;
 mod real_load;
+mod real_operated;
 mod sockets;
 mod support;

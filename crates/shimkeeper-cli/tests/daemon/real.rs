@@ -43,12 +43,22 @@ fn with_shims(dirs: &TestDirs, generation: Generation) -> Command {
 impl Host {
     pub(crate) fn start(generation: Generation) -> Self {
         assert!(rustix::process::geteuid().is_root(), "containers take root");
-        let daemon = Daemon::start_as(match generation {
+        Self::configured(generation, "")
+    }
+
+    /// One with this configuration.
+    pub(crate) fn configured(generation: Generation, configuration: &str) -> Self {
+        let dirs = TestDirs::new();
+        std::fs::write(dirs.path().join("config.toml"), configuration).unwrap();
+        Self { daemon: Daemon::start_in(dirs, Self::command(generation)), generation }
+    }
+
+    fn command(generation: Generation) -> fn(&TestDirs) -> Command {
+        match generation {
             Generation::V1_6 => |dirs| with_shims(dirs, Generation::V1_6),
             Generation::V1_7 => |dirs| with_shims(dirs, Generation::V1_7),
             Generation::V2_1 => |dirs| with_shims(dirs, Generation::V2_1),
-        });
-        Self { daemon, generation }
+        }
     }
 
     /// A client that needs nothing of this.

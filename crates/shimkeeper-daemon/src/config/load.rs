@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use shimkeeper_core::{HasKind, Kind};
 
 use super::{Config, DEFAULT_FILE, Level, NEWEST_VERSION};
+use crate::metrics::is_address;
 use crate::socket::MAX_PATH;
 
 /// What the command line or the environment says; it counts more than the file.
@@ -69,14 +70,12 @@ impl HasKind for ConfigError {
 }
 
 /// Keys of containerd's file for what is not here at all.
-const THEIRS: [&str; 15] = [
+const THEIRS: [&str; 13] = [
     "cgroup",
     "disabled_plugins",
-    "grpc_histogram",
     "imports",
     "max_recv_message_size",
     "max_send_message_size",
-    "metrics",
     "plugin_dir",
     "proxy_plugins",
     "required_plugins",
@@ -152,6 +151,10 @@ impl Config {
         }
         if !(-1000..=1000).contains(&self.oom_score) {
             return wrong("oom_score", "it must be from -1000 to 1000");
+        }
+        let address = &self.metrics.address;
+        if !address.is_empty() && !is_address(address) {
+            return wrong("metrics.address", &format!("{address:?} is not HOST:PORT, as 127.0.0.1:1338 is"));
         }
         let limits = &self.limits;
         if [limits.connections, limits.connections_per_user, limits.calls_per_connection].contains(&0) {

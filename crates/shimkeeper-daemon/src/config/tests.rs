@@ -86,6 +86,7 @@ fn what_cannot_work_is_refused_by_its_key() {
         ("oom_score = 1001", "oom_score"),
         ("[grpc]\naddress = \"\"", "grpc.address"),
         ("[grpc]\naddress = \"/s\"\n[ttrpc]\naddress = \"/s\"", "ttrpc.address"),
+        ("[metrics]\naddress = \"9090\"", "metrics.address"),
         ("[limits]\nconnections = 0", "limits"),
         ("[timeouts]\nkill = \"0s\"", "timeouts"),
         ("[plugins.\"io.containerd.shim.v1.manager\"]\nenv = [\"=x\"]", "plugins."),

@@ -50,7 +50,7 @@ pub(crate) fn heard(shim: &Arc<Shim>) {
     }
     let (shim, leave) = (shim.clone(), shim.env.scope.detach_token().clone());
     shim.env.scope.clone().spawn(async move {
-        leave.run_until_cancelled(look_into(&shim)).await;
+        leave.run_until_cancelled(Box::pin(look_into(&shim))).await;
         shim.denial.is_heard.store(false, Ordering::Relaxed);
     });
 }
