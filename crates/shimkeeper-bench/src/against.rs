@@ -14,10 +14,12 @@ mod figure;
 mod goals;
 mod hybrid;
 mod plane;
+mod process;
 mod program;
 mod scenario;
 mod side;
 mod sockets;
+mod subscriber;
 mod table;
 
 use clap::ValueEnum as _;
@@ -46,6 +48,9 @@ pub(crate) fn run(options: &Comparison) -> Result<(), BenchError> {
             say(&table::text(&outcome, &pairing))?;
             outcomes.push(outcome);
         }
+        if options.scenarios.is_empty() {
+            complete(&outcomes, &pairing)?;
+        }
         values.push(table::json(&outcomes, &pairing, &options.runtime_binary));
     }
     if let Some(file) = &options.json {
@@ -53,6 +58,16 @@ pub(crate) fn run(options: &Comparison) -> Result<(), BenchError> {
         std::fs::write(file, text).map_err(|e| BenchError::io("write the figures", e))?;
     }
     Ok(())
+}
+
+/// Whether every goal has its figure: a name that was changed in one place only would be a goal that is never missed.
+fn complete(outcomes: &[Outcome], pairing: &Pairing) -> Result<(), AgainstError> {
+    let has =
+        |name: &&str| outcomes.iter().flat_map(|outcome| &outcome.figures).any(|figure| figure.name == *name);
+    match goals::figures(&pairing.theirs.version).find(|name| !has(name)) {
+        None => Ok(()),
+        Some(name) => Err(AgainstError::Unexpected(format!("nothing was measured that is called {name:?}"))),
+    }
 }
 
 impl From<AgainstError> for BenchError {

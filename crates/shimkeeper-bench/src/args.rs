@@ -67,6 +67,14 @@ pub(crate) enum Scenario {
     Exec,
     /// Calls that start nothing: Version, Get, List of 50, Metrics of 50.
     Rpc,
+    /// What it takes to be there: memory, descriptors, wake-ups with 0, 50, 200 and 500 tasks, and after them.
+    Steady,
+    /// Killed, or told to end, with 8 lifecycles under way, and started again: what is left when all was removed.
+    Restart,
+    /// 50 shims killed at once: how soon that is told, and what is left.
+    Crash,
+    /// Events published to 0, 1, 10 and 100 subscribers.
+    Events,
 }
 
 #[derive(Debug, Subcommand)]

@@ -98,6 +98,11 @@ impl Holdings {
         Ok(Self { fds: held.fds.saturating_sub(1), ..held })
     }
 
+    /// Of another.
+    pub(crate) fn of(pid: u32) -> Result<Self, BenchError> {
+        Self::below(&Path::new("/proc").join(pid.to_string()))
+    }
+
     fn below(process: &Path) -> Result<Self, BenchError> {
         let rollup = std::fs::read_to_string(process.join("smaps_rollup"))
             .map_err(|e| BenchError::io("read a process's smaps_rollup", e))?;
@@ -132,11 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn another_process_has_a_clock() {
+    fn another_process_has_a_clock_and_holdings() {
         let me = std::process::id();
         let before = cpu_of(me).unwrap();
         while cpu_of(me).unwrap() == before {}
-        assert!(cpu_of(u32::MAX).is_err());
+        assert!(Holdings::of(me).unwrap().rss > 0);
+        assert!(cpu_of(u32::MAX).is_err() && Holdings::of(u32::MAX).is_err());
     }
 
     #[test]

@@ -2,17 +2,21 @@
 //! A client of a daemon that speaks containerd's API, whichever it is: the calls of the scenarios, each with a bound.
 
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use shimkeeper_proto::containerd::services::containers::v1 as containers;
+use shimkeeper_proto::containerd::services::events::v1 as events;
 use shimkeeper_proto::containerd::services::tasks::v1 as tasks;
 use shimkeeper_proto::containerd::services::version::v1::version_client::VersionClient;
+use shimkeeper_proto::containerd::types::Envelope;
 use shimkeeper_proto::containerd::v1::types::Process;
-use shimkeeper_proto::google::protobuf::Empty;
+use shimkeeper_proto::google::protobuf::{Any, Empty};
 use tonic::codegen::http::Uri;
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 
 use containers::containers_client::ContainersClient;
+use events::events_client::EventsClient;
 use tasks::tasks_client::TasksClient;
 
 use crate::against::channel::Channel;
@@ -38,9 +42,19 @@ macro_rules! services {
     };
 }
 
-services!(containers: ContainersClient, tasks: TasksClient, version_of: VersionClient);
+services!(
+    containers: ContainersClient,
+    events: EventsClient,
+    tasks: TasksClient,
+    version_of: VersionClient,
+);
 
 impl Client {
+    pub(crate) async fn connect(address: &Path) -> Result<Self, AgainstError> {
+        let stream = UnixStream::connect(address).map_err(AgainstError::file("connect to", address))?;
+        Self::over(stream).await
+    }
+
     /// On a connection that is there.
     pub(crate) async fn over(stream: UnixStream) -> Result<Self, AgainstError> {
         Ok(Self { channel: Channel::open(stream).await? })
@@ -61,6 +75,13 @@ impl Client {
     pub(crate) async fn delete_container(&self, id: &str) -> Result<(), AgainstError> {
         let request = containers::DeleteContainerRequest { id: id.to_owned() };
         ask("Containers.Delete", self.containers().delete(request)).await.map(drop)
+    }
+
+    /// Every id that there is a record of.
+    pub(crate) async fn container_ids(&self) -> Result<Vec<String>, AgainstError> {
+        let request = containers::ListContainersRequest::default();
+        let listed = ask("Containers.List", self.containers().list(request)).await?;
+        Ok(listed.containers.into_iter().map(|container| container.id).collect())
     }
 
     pub(crate) async fn create(&self, id: &str) -> Result<(), AgainstError> {
@@ -118,6 +139,20 @@ impl Client {
     pub(crate) async fn metrics(&self) -> Result<usize, AgainstError> {
         let told = ask("Tasks.Metrics", self.tasks().metrics(tasks::MetricsRequest::default())).await?;
         Ok(told.metrics.len())
+    }
+}
+
+impl Client {
+    pub(crate) async fn publish(&self, topic: &str, event: Any) -> Result<(), AgainstError> {
+        let request = events::PublishRequest { topic: topic.to_owned(), event: Some(event) };
+        ask("Events.Publish", self.events().publish(request)).await.map(drop)
+    }
+
+    /// Every event from now on. A daemon may say nothing, not even that it listens, until there is one: no bound.
+    pub(crate) async fn subscribe(&self) -> Result<Streaming<Envelope>, AgainstError> {
+        let answer = self.events().subscribe(events::SubscribeRequest::default()).await;
+        let refused = |status| AgainstError::Refused { call: "Events.Subscribe", status };
+        answer.map(Response::into_inner).map_err(refused)
     }
 }
 

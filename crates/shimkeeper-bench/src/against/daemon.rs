@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use shimkeeper_testkit::TestDirs;
+use shimkeeper_testkit::{TestDirs, oracle};
 use tempfile::TempDir;
 
 use crate::against::client::{CALL, Client};
@@ -156,6 +156,7 @@ impl Drop for Daemon {
         }
         // What a daemon leaves is a figure, and was counted by then.
         let _ = self.dirs.sweep();
+        oracle::sweep(&self.dirs, &[]);
         for number in 0..self.ids.load(Ordering::Relaxed) {
             let _ = std::fs::remove_file(sockets::of(&self.address(), &id(number)));
         }

@@ -12,6 +12,8 @@ pub(crate) enum Unit {
     Micros,
     PerSecond,
     Mib,
+    Kib,
+    Count,
 }
 
 /// A figure of both.
@@ -36,6 +38,8 @@ impl Unit {
             Self::Micros => "µs",
             Self::PerSecond => "/s",
             Self::Mib => "MiB",
+            Self::Kib => "KiB",
+            Self::Count => "",
         }
     }
 }

@@ -27,7 +27,7 @@ use Goal::{AtMost, RatioAtLeast, RatioAtMost};
 
 pub(crate) const BY_HAND: &str = "lifecycle, beside the shim by hand";
 
-const GOALS: [(&str, Beside, Goal); 35] = [
+const GOALS: [(&str, Beside, Goal); 39] = [
     ("lifecycle", Newest, RatioAtMost(0.75)),
     ("lifecycle", Oldest, RatioAtMost(0.9)),
     (BY_HAND, Any, RatioAtMost(1.05)),
@@ -62,17 +62,31 @@ const GOALS: [(&str, Beside, Goal); 35] = [
     ("50 shims killed: sockets left", Any, AtMost(0.0)),
     ("killed with 8 in flight: shims left", Any, AtMost(0.0)),
     ("killed with 8 in flight: bundles left", Any, AtMost(0.0)),
+    ("killed with 8 in flight: control groups left", Any, AtMost(0.0)),
     ("events, 0 subscribers: published", Newest, RatioAtLeast(2.0)),
+    ("events, 1 subscriber: publish to receive", Newest, RatioAtMost(0.6)),
+    ("events, 10 subscribers: CPU of a delivery", Newest, RatioAtMost(0.33)),
+    ("events, 100 subscribers: CPU of a delivery", Newest, RatioAtMost(0.33)),
 ];
+
+/// The figures that have a goal beside a containerd of this version.
+pub(crate) fn figures(version: &str) -> impl Iterator<Item = &'static str> {
+    GOALS.iter().filter(|(_, beside, _)| beside.means(version)).map(|(name, ..)| *name)
+}
 
 /// The goal of a figure beside a containerd of this version.
 pub(crate) fn of(figure: &str, version: &str) -> Option<Goal> {
-    let is_meant = |beside: Beside| match beside {
-        Newest => version.starts_with("2."),
-        Oldest => version.starts_with("1.6."),
-        Any => true,
-    };
-    GOALS.iter().find(|(name, beside, _)| *name == figure && is_meant(*beside)).map(|(_, _, goal)| *goal)
+    GOALS.iter().find(|(name, beside, _)| *name == figure && beside.means(version)).map(|(_, _, goal)| *goal)
+}
+
+impl Beside {
+    fn means(self, version: &str) -> bool {
+        match self {
+            Newest => version.starts_with("2."),
+            Oldest => version.starts_with("1.6."),
+            Any => true,
+        }
+    }
 }
 
 impl std::fmt::Display for Goal {

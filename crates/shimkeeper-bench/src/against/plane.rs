@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::against::error::AgainstError;
 
 const MOUNT: &str = "/sys/fs/cgroup";
+const PLANE: &str = "plane";
 
 /// The control group of a side.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Plane {
     }
 
     fn inner(&self) -> PathBuf {
-        self.dir.join("plane")
+        self.dir.join(PLANE)
     }
 
     /// What a process writes its number to in order to get in.
@@ -49,6 +50,15 @@ impl Plane {
         let file = self.dir.join(if self.is_unified { "cpu.stat" } else { "cpuacct.usage" });
         let text = fs::read_to_string(&file).map_err(AgainstError::file("read", &file))?;
         parse(&text).ok_or_else(|| AgainstError::Unexpected(format!("{} says {text:?}", file.display())))
+    }
+
+    /// How many containers have a control group.
+    pub(crate) fn containers(&self) -> usize {
+        let groups = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let is_container = |entry: &fs::DirEntry| {
+            entry.file_name() != PLANE && entry.file_type().is_ok_and(|kind| kind.is_dir())
+        };
+        groups.filter(is_container).count()
     }
 
     /// The daemon, shims and their helpers, as far as they live. Containers are elsewhere.

@@ -45,6 +45,11 @@ pub(crate) struct Pairing {
 }
 
 impl Pairing {
+    /// That of side 0, which is ours, or 1.
+    pub(crate) fn program(&self, side: usize) -> &Program {
+        if side == 0 { &self.ours } else { &self.theirs }
+    }
+
     /// All that were asked for.
     pub(crate) fn all(options: &Comparison) -> Result<Vec<Self>, AgainstError> {
         let ours = Program::new(&options.shimkeeper, Kind::Ours)?;

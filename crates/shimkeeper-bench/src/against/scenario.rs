@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The scenarios, a file each.
 
+mod crash;
+mod events;
 mod exec;
 mod lifecycle;
+mod restart;
 mod rpc;
 mod startup;
+mod steady;
 
 use crate::against::error::AgainstError;
 use crate::against::figure::Figure;
@@ -21,6 +25,10 @@ pub(crate) async fn run(
         Scenario::Lifecycle => Box::pin(lifecycle::run(pairing, options)).await,
         Scenario::Exec => Box::pin(exec::run(pairing, options)).await,
         Scenario::Rpc => Box::pin(rpc::run(pairing, options)).await,
+        Scenario::Steady => Box::pin(steady::run(pairing, options)).await,
+        Scenario::Restart => Box::pin(restart::run(pairing, options)).await,
+        Scenario::Crash => Box::pin(crash::run(pairing, options)).await,
+        Scenario::Events => Box::pin(events::run(pairing, options)).await,
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::against::client::{CALL, Client};
 use crate::against::daemon::Daemon;
 use crate::against::error::AgainstError;
-use crate::against::program::{Pairing, Program};
+use crate::against::program::Pairing;
 use crate::args::Comparison;
 use crate::error::BenchError;
 use crate::measure::cpu_of;
@@ -26,6 +26,9 @@ const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
 /// Calls that make or end containers and are under way at once, where that is not what is measured.
 const LANES: usize = 8;
+
+/// How long what is meant to go may take.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// Between two looks at whether something has come true.
 pub(crate) const LOOK: Duration = Duration::from_millis(1);
@@ -61,8 +64,7 @@ pub(crate) struct Maker {
 
 /// Both sides of a pairing, ours first, both serving.
 pub(crate) async fn both(pairing: &Pairing, options: &Comparison) -> Result<[Side; 2], AgainstError> {
-    let ours = Side::start(&pairing.ours, pairing, options).await?;
-    Ok([ours, Side::start(&pairing.theirs, pairing, options).await?])
+    Ok([Side::start(0, pairing, options).await?, Side::start(1, pairing, options).await?])
 }
 
 /// Who is first in a round: A B, B A, A B, … so that a slow minute of the machine meets both.
@@ -76,8 +78,13 @@ pub(crate) fn turns(rounds: u32) -> impl Iterator<Item = usize> {
 }
 
 impl Side {
-    async fn start(program: &Program, pairing: &Pairing, options: &Comparison) -> Result<Self, AgainstError> {
-        let mut daemon = Daemon::new(program, &pairing.shim, options)?;
+    /// Side 0, which is ours, or 1.
+    pub(crate) async fn start(
+        index: usize,
+        pairing: &Pairing,
+        options: &Comparison,
+    ) -> Result<Self, AgainstError> {
+        let mut daemon = Daemon::new(pairing.program(index), &pairing.shim, options)?;
         daemon.launch()?;
         let client = daemon.serves().await?;
         let kit = Arc::new(Kit::new(&daemon, options));
@@ -196,6 +203,20 @@ impl Maker {
 impl Used {
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self { daemon: self.daemon - earlier.daemon, all: self.all - earlier.all }
+    }
+}
+
+/// What is still there of something that is meant to go, once it has gone or had its time.
+pub(crate) async fn left(
+    mut look: impl FnMut() -> Result<usize, AgainstError>,
+) -> Result<usize, AgainstError> {
+    let deadline = Instant::now() + GRACE;
+    loop {
+        let left = look()?;
+        if left == 0 || Instant::now() >= deadline {
+            return Ok(left);
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn title(pairing: &Pairing, runtime_binary: &str) -> String {
 
 pub(crate) fn text(outcome: &Outcome, pairing: &Pairing) -> String {
     let mut text = format!(
-        "\n{:<38} {:>4} {:^35}  {:^35} {:>6}  {:<14}\n{:<38} {:>4}",
+        "\n{:<48} {:>4} {:^35}  {:^35} {:>6}  {:<14}\n{:<48} {:>4}",
         outcome.scenario, "", "A", "B", "", "", "", "n"
     );
     for _ in 0..2 {
@@ -35,9 +35,10 @@ pub(crate) fn text(outcome: &Outcome, pairing: &Pairing) -> String {
     }
     let _ = write!(text, "{:>6}  {:<14}", "A/B", "goal");
     for figure in &outcome.figures {
-        let name = format!("{}, {}", figure.name, figure.unit.text());
+        let unit = figure.unit.text();
+        let name = if unit.is_empty() { figure.name.clone() } else { format!("{}, {unit}", figure.name) };
         let ratio = figure.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
-        let _ = write!(text, "\n{name:<38} {:>4}", figure.ours.len());
+        let _ = write!(text, "\n{name:<48} {:>4}", figure.ours.len());
         for row in [&figure.ours, &figure.theirs] {
             let _ = write!(text, " {} ", cells(row));
         }

@@ -11,7 +11,7 @@ use crate::against::client::CALL;
 use crate::against::error::AgainstError;
 use crate::against::figure::{Figure, Tally, Unit};
 use crate::against::program::Pairing;
-use crate::against::side::{LOOK, Side, both, turns};
+use crate::against::side::{LOOK, Side, both, turn, turns};
 use crate::args::Comparison;
 use crate::measure::cpu_of;
 use crate::stats::millis;
@@ -21,8 +21,8 @@ const TASKS: usize = 200;
 
 pub(crate) async fn run(pairing: &Pairing, options: &Comparison) -> Result<Vec<Figure>, AgainstError> {
     let mut tally = Tally::default();
-    for (side, program) in [&pairing.ours, &pairing.theirs].into_iter().enumerate() {
-        tally.note(side, "size of the binary", Unit::Mib, program.size()?);
+    for side in turn(0) {
+        tally.note(side, "size of the binary", Unit::Mib, pairing.program(side).size()?);
     }
     let mut sides = both(pairing, options).await?;
     for side in turns(options.times(7, 2)) {
