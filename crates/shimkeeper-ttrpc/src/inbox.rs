@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The receiving half of a connection: reads into the decoder, and gives a frame that has begun a time to end.
 
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{CloseReason, ProtocolError};
-use crate::frame::{Decoded, Decoder, Header};
+use crate::frame::{Decoded, Decoder, Header, READ_STEP};
 
 /// Reads frames. Every method is cancel safe: what has arrived stays here.
 #[derive(Debug)]
@@ -63,19 +68,35 @@ impl<R: AsyncRead + Unpin> Inbox<R> {
     async fn read(&mut self) -> Result<(), CloseReason> {
         let read = if self.decoder.in_frame() {
             let due = *self.due.get_or_insert_with(|| Instant::now() + self.frame_timeout);
-            match timeout_at(due, self.stream.read_buf(&mut self.decoder.space())).await {
+            match timeout_at(due, self.fill()).await {
                 Ok(read) => read,
                 Err(_elapsed) => {
                     return Err(ProtocolError::FrameTimeout { after: self.frame_timeout }.into());
                 }
             }
         } else {
-            self.stream.read_buf(&mut self.decoder.space()).await
+            self.fill().await
         };
         match read {
             Ok(0) => Err(CloseReason::PeerClosed),
             Ok(_) => Ok(()),
             Err(error) => Err(CloseReason::from_io("read", error)),
         }
+    }
+
+    /// Reads once. Little goes by way of the stack: a connection that waits, as most do most of the time, has no buffer.
+    async fn fill(&mut self) -> io::Result<usize> {
+        let Self { stream, decoder, .. } = self;
+        if decoder.expects_much() {
+            return stream.read_buf(&mut decoder.space()).await;
+        }
+        poll_fn(|context| {
+            let mut scratch = [MaybeUninit::uninit(); READ_STEP];
+            let mut read = ReadBuf::uninit(&mut scratch);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut read))?;
+            decoder.feed(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        })
+        .await
     }
 }

@@ -20,9 +20,6 @@ use crate::error::CloseReason;
 use crate::frame::{HEADER_LEN, MAX_PAYLOAD};
 use crate::sync::lock;
 
-/// Above this many bytes the empty buffer gives its memory back.
-const KEEP: usize = 64 << 10;
-
 /// A bounded buffer in front of the sending half of a stream.
 pub(crate) struct Outbox {
     inner: Mutex<Inner>,
@@ -136,7 +133,8 @@ impl Outbox {
             Poll::Ready(Ok(0)) => io::Error::from(io::ErrorKind::WriteZero),
             Poll::Ready(Ok(written)) => {
                 buf.advance(written);
-                if buf.is_empty() && buf.capacity() > KEEP {
+                if buf.is_empty() {
+                    // Most connections are silent most of the time.
                     *buf = BytesMut::new();
                 }
                 self.room.add_permits(written);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! From bytes in pieces of any size to frames. Owns the read buffer of a connection and keeps it small.
+//! From bytes in pieces of any size to frames. Owns the read buffer of a connection, keeps it small, and keeps none
+//! between two frames.
 
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -54,6 +55,11 @@ impl Decoder {
     pub fn feed(&mut self, bytes: &[u8]) {
         self.buf.extend_from_slice(bytes);
         self.throw_away();
+    }
+
+    /// Whether more of the frame at hand is missing than fits into one read: then it is best read where it stays.
+    pub fn expects_much(&self) -> bool {
+        self.missing() > READ_STEP
     }
 
     /// Whether a frame has begun and is not complete.
@@ -111,7 +117,15 @@ impl Decoder {
         let now = self.discard.min(self.buf.len());
         self.buf.advance(now);
         self.discard -= now;
+        self.give_back();
         self.discard == 0
+    }
+
+    /// Gives an empty buffer's memory back: the next frame may be long in coming.
+    fn give_back(&mut self) {
+        if self.buf.is_empty() {
+            self.buf = BytesMut::new();
+        }
     }
 
     /// Takes a payload off the front.
@@ -119,6 +133,7 @@ impl Decoder {
         if length <= COPY_BELOW {
             let payload = Bytes::copy_from_slice(&self.buf[..length]);
             self.buf.advance(length);
+            self.give_back();
             return payload;
         }
         // The payload goes away with the large buffer; the little behind it moves to a small one.

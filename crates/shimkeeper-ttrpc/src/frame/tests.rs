@@ -157,6 +157,23 @@ fn the_memory_of_a_large_frame_goes_with_it() {
 }
 
 #[test]
+fn between_two_frames_there_is_no_buffer() {
+    let mut decoder = Decoder::new();
+    for payload in [0, 300, READ_STEP, READ_STEP * 3] {
+        let mut wire = BytesMut::new();
+        encode_into(&mut wire, 1, MessageType::RESPONSE, Flags::NONE, &vec![0; payload]);
+        let mut rest = &wire[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(decoder.space().remaining_mut()));
+            decoder.space().put_slice(now);
+            rest = later;
+            assert_eq!(decoder.decode().unwrap().is_some(), rest.is_empty());
+        }
+        assert_eq!((decoder.capacity(), decoder.in_frame()), (0, false), "{payload}");
+    }
+}
+
+#[test]
 fn a_read_goes_no_further_than_a_step_beyond_the_frame_at_hand() {
     let mut decoder = Decoder::new();
     decoder.feed(&Header::new(1, MessageType::REQUEST, Flags::NONE, 3 * READ_STEP).to_bytes());
