@@ -12,15 +12,26 @@ use crate::env::Env;
 use crate::shim::Shim;
 use crate::{dialing, identify};
 
-/// Where to dial, the most likely first. `recorded` is what we wrote down, `shims` are the processes it may be. Blocking.
-pub(crate) fn places(
+/// Where files say that it listens, the most likely first: `written` is what its bundle says, `recorded` what we wrote
+/// down.
+pub(crate) fn told(
+    written: Option<&BootstrapParams>,
+    recorded: Option<&BootstrapParams>,
+) -> Vec<BootstrapParams> {
+    let mut places = Vec::new();
+    add(&mut places, written.into_iter().chain(recorded).cloned());
+    places
+}
+
+/// Where else it may listen, by what the machine shows; `shims` are the processes it may be. Not for every shim: this
+/// looks through all sockets of the machine. Blocking.
+pub(crate) fn elsewhere(
     env: &Env,
     bundle: &Bundle,
     recorded: Option<&BootstrapParams>,
     shims: &[ProcessIdentity],
+    told: &[BootstrapParams],
 ) -> Vec<BootstrapParams> {
-    let mut places: Vec<BootstrapParams> = Vec::new();
-    let written = BootstrapParams::read(bundle).ok();
     // Which API is spoken at an address that was only found is found out there: a newer one is refused politely.
     let api = recorded.map_or(TaskApi::TtrpcV3, |params| params.api);
     let found = shims
@@ -29,19 +40,30 @@ pub(crate) fn places(
         .map(|path| BootstrapParams { api, address: Address::Unix(path) });
     let ruled = BootstrapParams { api, address: Address::by_rule(bundle, &env.address) };
     let ruled = Some(ruled).filter(|params| params.address.path().is_some_and(std::path::Path::exists));
-    for place in written.into_iter().chain(recorded.cloned()).chain(found).chain(ruled) {
+    let mut places = told.to_vec();
+    add(&mut places, found.chain(ruled));
+    places.split_off(told.len())
+}
+
+fn add(places: &mut Vec<BootstrapParams>, more: impl Iterator<Item = BootstrapParams>) {
+    for place in more {
         if places.iter().all(|known| known.address != place.address) {
             places.push(place);
         }
     }
-    places
 }
 
 /// Where to dial a shim that was lost.
 pub(crate) async fn of_shim(shim: &Shim) -> Vec<BootstrapParams> {
     let processes: Vec<_> = shim.identity().into_iter().collect();
     let (env, bundle, record) = (shim.env.clone(), shim.bundle.clone(), shim.record.clone());
-    let places = move || places(&env, &bundle, record.bootstrap().as_ref(), &processes);
+    let places = move || {
+        let (written, recorded) = (BootstrapParams::read(&bundle).ok(), record.bootstrap());
+        let mut places = told(written.as_ref(), recorded.as_ref());
+        let more = elsewhere(&env, &bundle, recorded.as_ref(), &processes, &places);
+        places.extend(more);
+        places
+    };
     shim.env.scope.spawn_blocking(places).await.unwrap_or_default()
 }
 

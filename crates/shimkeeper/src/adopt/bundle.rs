@@ -28,8 +28,12 @@ pub(super) struct Remains {
     pub(super) bundle: Bundle,
     /// Our own record; none if containerd made the bundle, or if it is damaged.
     pub(super) record: Option<Record>,
+    /// Where its shim listens by its files.
+    pub(super) written: Option<BootstrapParams>,
     /// Where to dial, the most likely first.
     pub(super) places: Vec<BootstrapParams>,
+    /// Whether these are all places there are; else the machine has not been looked at for others.
+    pub(super) are_all_places: bool,
     /// The binary of its shim.
     pub(super) binary: PathBuf,
     /// The shim's processes that are alive.
@@ -58,7 +62,12 @@ impl Remains {
         let rebooted = record.as_ref().is_some_and(|record| record.boot_id != env.boot_id);
         let shims = if rebooted { Vec::new() } else { living_shims(env, &bundle, record.as_ref(), sight) };
         let recorded = record.as_ref().and_then(|record| record.bootstrap.as_ref());
-        let places = whereabouts::places(env, &bundle, recorded, &shims);
+        let written = BootstrapParams::read(&bundle).ok();
+        let mut places = whereabouts::told(written.as_ref(), recorded);
+        let are_all_places = places.is_empty();
+        if are_all_places {
+            places = whereabouts::elsewhere(env, &bundle, recorded, &shims, &[]);
+        }
         let remembered = ShimBinary::remembered(&bundle).ok().flatten();
         let binary = remembered
             .or_else(|| record.as_ref().map(|record| record.runtime.clone()))
@@ -66,7 +75,18 @@ impl Remains {
             .unwrap_or_default();
         let init = if rebooted { None } else { living_init(&bundle, record.as_ref()) };
         let had_init = !matches!(bundle.read_file(INIT_PID), Ok(None));
-        Ok(Self { bundle, record, places, binary, shims, init, had_init, rebooted })
+        Ok(Self {
+            bundle,
+            record,
+            written,
+            places,
+            are_all_places,
+            binary,
+            shims,
+            init,
+            had_init,
+            rebooted,
+        })
     }
 
     /// Whether a shim may have been launched, and no task can have been made in it. `Create` is sent only once the

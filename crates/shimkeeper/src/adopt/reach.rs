@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reaching the shim of a bundle that was found, and finding out who it is; or the proof that there is none.
 
+use std::sync::Arc;
+
 use shimkeeper_core::TaskKey;
 use shimkeeper_shim::{BootstrapParams, Connection, carries_mark, listening_socket};
 
@@ -11,6 +13,7 @@ use crate::group::Seat;
 use crate::identify::{self, Who};
 use crate::record::Record;
 use crate::role::Role;
+use crate::whereabouts;
 
 /// What came of trying to reach a shim.
 pub(super) enum Reached {
@@ -33,7 +36,7 @@ pub(super) enum Reached {
 
 /// Tries to reach the shim of a bundle.
 pub(super) async fn reach(
-    env: &Env,
+    env: &Arc<Env>,
     role: Role,
     key: &TaskKey,
     seat: Option<&Seat>,
@@ -48,7 +51,16 @@ pub(super) async fn reach(
     let known = if any_may_answer { &[][..] } else { &remains.shims };
     let whom = Whom { role, key, seat, known };
     let deadlines = env.timing_of(&remains.binary).now();
-    match dialing::reach(env, whom, &deadlines, remains.places.clone()).await {
+    let mut reached = dialing::reach(env, whom, &deadlines, remains.places.clone()).await;
+    if let Err(silence) = &mut reached
+        && !remains.are_all_places
+    {
+        match dialing::reach(env, whom, &deadlines, elsewhere(env, remains).await).await {
+            Ok(answer) => reached = Ok(answer),
+            Err(later) => silence.nobody_listens &= later.nobody_listens,
+        }
+    }
+    match reached {
         Ok(Answer { connection, shim_pid, params, seat }) => {
             let who = who(remains, shim_pid, &params);
             let is_its_own = any_may_answer
@@ -58,6 +70,15 @@ pub(super) async fn reach(
         Err(silence) if silence.nobody_listens && !remains.has_processes() => Reached::Dead,
         Err(silence) => Reached::Silent(silence.reason),
     }
+}
+
+/// Where else to dial.
+async fn elsewhere(env: &Arc<Env>, remains: &Remains) -> Vec<BootstrapParams> {
+    let recorded = remains.record.as_ref().and_then(|record| record.bootstrap.clone());
+    let (bundle, shims, told) = (remains.bundle.clone(), remains.shims.clone(), remains.places.clone());
+    let own = env.clone();
+    let look = move || whereabouts::elsewhere(&own, &bundle, recorded.as_ref(), &shims, &told);
+    env.scope.spawn_blocking(look).await.unwrap_or_default()
 }
 
 /// Who answers. What it says of itself counts if it is on record, or if the kernel shows the same: that it was started

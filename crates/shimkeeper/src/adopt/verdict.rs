@@ -134,7 +134,7 @@ async fn supervise(env: Arc<Env>, found: Found, remains: Remains) -> Verdict {
             keep_unreachable(&shim, reason)
         }
         Reached::Answered { connection, params, is_its_own, .. } => {
-            mend_address(&shim, params).await;
+            mend_address(&shim, remains.written.as_ref(), params).await;
             conclude(&shim, &connection, record.stage, is_its_own).await
         }
     };
@@ -201,13 +201,12 @@ fn record_of(env: &Env, bundle: &Arc<Bundle>, remains: &Remains, who: Who) -> Re
 
 /// Writes down where the shim was reached, if its bundle said something else or nothing: for the next manager, be it
 /// containerd.
-async fn mend_address(shim: &Shim, reached: BootstrapParams) {
+async fn mend_address(shim: &Shim, written: Option<&BootstrapParams>, reached: BootstrapParams) {
+    if written.is_some_and(|written| written.address == reached.address) {
+        return;
+    }
     let bundle = shim.bundle.clone();
     let mended = shim.env.scope.spawn_blocking(move || {
-        let written = BootstrapParams::read(&bundle);
-        if written.is_ok_and(|written| written.address == reached.address) {
-            return Ok(());
-        }
         tracing::info!(task = %bundle.key(), address = %reached.address, "mending the address in its bundle");
         reached.write(&bundle)
     });
