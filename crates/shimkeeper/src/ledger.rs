@@ -9,10 +9,11 @@
 mod book;
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard};
 
 use shimkeeper_core::{ExecId, Exit, ProcessKey};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub(crate) use book::{Book, Fact, Notice, Phase, Process, Told};
 
@@ -26,7 +27,7 @@ pub(crate) struct Ledger {
     pages: Mutex<Pages>,
     /// What the shim last told of states.
     pub(crate) memo: Memo,
-    changed: watch::Sender<()>,
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -52,7 +53,7 @@ pub(crate) enum StartTurn {
 impl Ledger {
     pub(crate) fn new(book: Book) -> Self {
         let pages = Pages { book, awaited: HashMap::new() };
-        Self { pages: Mutex::new(pages), memo: Memo::default(), changed: watch::Sender::new(()) }
+        Self { pages: Mutex::new(pages), memo: Memo::default(), changed: Notify::new() }
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
@@ -72,13 +73,18 @@ impl Ledger {
             answer
         };
         self.memo.stir();
-        self.changed.send_replace(());
+        self.changed.notify_waiters();
         answer
     }
 
-    /// A copy of the book, for the record on disk.
+    /// A copy of the book, for the record on disk. Who watches is nothing that a record says, so that it alone makes no
+    /// record new.
     pub(crate) fn snapshot(&self) -> Book {
-        self.read(Book::clone)
+        let mut book = self.read(Book::clone);
+        for process in [&mut book.init].into_iter().chain(book.execs.values_mut()) {
+            process.watched = false;
+        }
+        book
     }
 
     /// The shim has made the task; its init has this pid.
@@ -184,13 +190,15 @@ impl Ledger {
     /// # Cancel safety
     /// Yes: nothing is consumed.
     pub(crate) async fn told_exit(&self, process: &ProcessKey) {
-        let mut changed = self.changed.subscribe();
+        let is_told = |p: &Process| p.told == Told::Exited;
         loop {
-            let is_told = |p: &Process| p.told == Told::Exited;
-            if self.read(|book| book.process(process).is_none_or(is_told)) || changed.changed().await.is_err()
-            {
+            let mut changed = pin!(self.changed.notified());
+            // Before looking: what changes in between must not be missed.
+            changed.as_mut().enable();
+            if self.read(|book| book.process(process).is_none_or(is_told)) {
                 return;
             }
+            changed.await;
         }
     }
 

@@ -21,8 +21,9 @@ pub(crate) struct Registry {
 struct Slot {
     incarnation: Incarnation,
     entry: Entry,
-    /// Sent when the entry changes, and dropped with the slot, which is how others learn that the id is free.
-    changed: watch::Sender<()>,
+    /// Made by the first who waits. Sent when the entry changes, and dropped with the slot, which is how others learn
+    /// that the id is free.
+    changed: Option<watch::Sender<()>>,
 }
 
 /// What an id is taken by.
@@ -71,7 +72,7 @@ impl Registry {
                 Entry::Creating | Entry::Stranded(_) | Entry::Shim(_) => Refused::TaskExists,
             });
         }
-        slots.insert(key.clone(), Slot { incarnation, entry, changed: watch::Sender::new(()) });
+        slots.insert(key.clone(), Slot { incarnation, entry, changed: None });
         Ok(Reservation { ticket: Ticket { registry: self.clone(), key: key.clone(), incarnation } })
     }
 
@@ -107,7 +108,7 @@ impl Registry {
 
     /// Waits until whoever has the id now has let go of it. Cancel safe.
     pub(crate) async fn freed(&self, key: &TaskKey) {
-        let waiting = self.lock().get(key).map(|slot| slot.changed.subscribe());
+        let waiting = self.lock().get_mut(key).map(Slot::watch);
         if let Some(mut waiting) = waiting {
             while waiting.changed().await.is_ok() {}
         }
@@ -116,8 +117,8 @@ impl Registry {
     /// Waits until the id is not that of a bundle without a verdict. Cancel safe.
     pub(crate) async fn concluded(&self, key: &TaskKey) {
         loop {
-            let waiting = match self.lock().get(key) {
-                Some(slot) if matches!(slot.entry, Entry::Adopting(_)) => slot.changed.subscribe(),
+            let waiting = match self.lock().get_mut(key) {
+                Some(slot) if matches!(slot.entry, Entry::Adopting(_)) => slot.watch(),
                 _ => return,
             };
             let mut waiting = waiting;
@@ -130,7 +131,14 @@ impl Registry {
 impl Slot {
     fn fill(&mut self, entry: Entry) {
         self.entry = entry;
-        self.changed.send_replace(());
+        if let Some(changed) = &self.changed {
+            changed.send_replace(());
+        }
+    }
+
+    /// To see the entry change, and the slot's end.
+    fn watch(&mut self) -> watch::Receiver<()> {
+        self.changed.get_or_insert_default().subscribe()
     }
 }
 

@@ -189,7 +189,8 @@ impl Drop for Supervisor {
 fn watch_link(shim: Arc<Shim>, connection: Connection) -> Work {
     Box::pin(async move {
         let reason = connection.closed().await;
-        if ending::proven_dead(&shim, ending::DYING).await {
+        // In a box of its own, because each shim is watched, and few come to this.
+        if Box::pin(ending::proven_dead(&shim, ending::DYING)).await {
             return Input::Died;
         }
         shim.set_trouble(format!("its connection was lost: {reason}"));
