@@ -8,9 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// What all connections have in common.
 #[derive(Clone, Debug)]
@@ -68,6 +70,21 @@ impl Calls {
     pub(crate) async fn idle(&self) {
         // The sender is here, so there always is one.
         let _ = self.shared.brief.subscribe().wait_for(|brief| *brief == 0).await;
+    }
+
+    /// Waits until something is called, and then until nothing has been called for a while. Cancel safe.
+    pub(crate) async fn quiet_again(&self, for_so_long: Duration) {
+        let mut brief = self.shared.brief.subscribe();
+        // The sender is here, so there always is one.
+        let _ = brief.changed().await;
+        loop {
+            brief.mark_unchanged();
+            // Not woken by each call: looks back after the time.
+            sleep(for_so_long).await;
+            if !brief.has_changed().unwrap_or(false) && *brief.borrow() == 0 {
+                return;
+            }
+        }
     }
 
     /// How many with an end are in flight.
@@ -158,6 +175,25 @@ mod tests {
         }
         drop(kills);
         idle.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_quiet_again_a_while_after_the_last_call() {
+        let calls = Calls::new(9);
+        let line = calls.line();
+        let second = Duration::from_secs(1);
+        let begun = tokio::time::Instant::now();
+        let work = async {
+            for _ in 0..5 {
+                let _call = line.begin(KILL).unwrap();
+                sleep(second).await;
+            }
+        };
+        tokio::join!(calls.quiet_again(second * 3), work);
+        // The last call ended after five seconds; it is looked for every three.
+        assert_eq!(begun.elapsed(), second * 9);
+        let idle = tokio::time::timeout(second * 3600, calls.quiet_again(second * 3)).await;
+        assert!(idle.is_err(), "nothing was called");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::calls::Calls;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::run::Sources;
-use crate::{dump, notify};
+use crate::{dump, memory, notify};
 
 /// The parts that do not stand still.
 pub(crate) struct Controls {
@@ -36,6 +36,8 @@ impl Controls {
 
     /// There is a verdict on everything that was found.
     pub(crate) fn note_adopted(&self) {
+        // What reading all of them took is not needed again.
+        memory::give_back();
         // Noted once: the first time is when it was over.
         let _ = self.adopted.set(self.started.elapsed());
     }

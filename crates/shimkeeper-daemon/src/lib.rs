@@ -9,6 +9,7 @@ mod dump;
 mod error;
 mod identity;
 mod logging;
+mod memory;
 mod metrics;
 mod notify;
 mod run;

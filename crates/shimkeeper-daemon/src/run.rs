@@ -27,7 +27,7 @@ use crate::logging::Log;
 use crate::metrics::{Counted, Endpoint, Metrics, Sampled};
 use crate::signals::{Ask, Signals};
 use crate::socket::{Activated, Socket};
-use crate::{dump, identity, notify, server};
+use crate::{dump, identity, memory, notify, server};
 
 /// How long calls in flight, creations and deletions above all, may go on when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -70,6 +70,7 @@ impl Sources {
 /// # Errors
 /// [`DaemonError`] if it cannot start, or cannot go on.
 pub fn run(sources: Sources) -> Result<(), DaemonError> {
+    memory::share_one_heap();
     let config = sources.load()?;
     let log = Log::start(&config.debug);
     let activated = Activated::from_environment()?;
@@ -170,6 +171,8 @@ impl Daemon {
             let mut serving = std::pin::pin!(server::serve(&self.socket, api, gate, calls, stop.clone()));
             let mut watchdog = std::pin::pin!(notify::watchdog());
             let mut figures = std::pin::pin!(figures(self.metrics, stop.clone()));
+            let quiet = controls.calls.clone();
+            let mut tidying = std::pin::pin!(memory::give_back_when_quiet(&quiet));
             let manager = controls.manager.clone();
             let mut adopted = std::pin::pin!(manager.adopted());
             let mut is_adopted = false;
@@ -181,6 +184,7 @@ impl Daemon {
                     ended = &mut serving => return ended,
                     () = &mut watchdog => {}
                     () = &mut figures => {}
+                    () = &mut tidying => {}
                     adoption = &mut adopted, if !is_adopted => {
                         is_adopted = true;
                         controls.note_adopted();

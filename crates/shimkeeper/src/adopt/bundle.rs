@@ -75,18 +75,7 @@ impl Remains {
             .unwrap_or_default();
         let init = if rebooted { None } else { living_init(&bundle, record.as_ref()) };
         let had_init = !matches!(bundle.read_file(INIT_PID), Ok(None));
-        Ok(Self {
-            bundle,
-            record,
-            written,
-            places,
-            are_all_places,
-            binary,
-            shims,
-            init,
-            had_init,
-            rebooted,
-        })
+        Ok(Self { bundle, record, written, places, are_all_places, binary, shims, init, had_init, rebooted })
     }
 
     /// Whether a shim may have been launched, and no task can have been made in it. `Create` is sent only once the
