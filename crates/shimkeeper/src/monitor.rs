@@ -3,6 +3,7 @@
 //! may lose, and from the kernel while the shim can tell nothing. Whoever waits for the process waits for the ledger.
 
 use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +27,9 @@ pub(crate) fn watch_once(shim: &Arc<Shim>, process: &ProcessKey) {
     let process = process.clone();
     let (shim, detach) = (shim.clone(), shim.env.scope.detach_token().clone());
     shim.env.scope.clone().spawn(async move {
-        if detach.run_until_cancelled(follow(&shim, &process)).await.is_some() {
+        // Pinned here, because whoever takes a future over has room for it twice, and each process has one.
+        let following = pin!(follow(&shim, &process));
+        if detach.run_until_cancelled(following).await.is_some() {
             // Also by a manager that leaves, or the next one announces the exit again.
             told(&shim).await;
         }
