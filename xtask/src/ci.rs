@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ci`: everything that must hold before a change lands, each step timed.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{shell, test, tidy};
+use crate::{package, shell, test, tidy, tools};
 
 /// Runs every check; all of them, also after one has failed.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
@@ -22,6 +21,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     steps.step("deny", || deny(workspace));
     steps.step("doc", || doc(workspace));
     test::add_steps(&mut steps, workspace, &[]);
+    steps.step("package", || package::check(workspace));
     steps.finish()
 }
 
@@ -33,7 +33,7 @@ fn doc(workspace: &Workspace) -> Result<()> {
 
 /// Licences, banned crates and sources always; known vulnerabilities where their list can be had.
 fn deny(workspace: &Workspace) -> Result<()> {
-    let program = cargo_deny(workspace)?;
+    let program = tools::ensure(workspace, "cargo-deny", &[])?;
     let deny = || {
         let mut command = Command::new(&program);
         command.current_dir(&workspace.root);
@@ -45,21 +45,4 @@ fn deny(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     shell::run(deny().args(["check", "--disable-fetch", "advisories"]))
-}
-
-/// The installed tool, else one built below the target directory.
-fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
-    if let Some(program) = shell::find("cargo-deny") {
-        return Ok(program);
-    }
-    let tools = workspace.target.join("tools");
-    let program = tools.join("bin/cargo-deny");
-    if !program.exists() {
-        println!("deny: building cargo-deny into {} (once; this takes minutes)", tools.display());
-        let mut cargo = workspace.cargo();
-        // Not among our own artefacts, whose settings it must not share.
-        cargo.env("CARGO_TARGET_DIR", tools.join("build"));
-        shell::run(cargo.args(["install", "--locked", "--quiet", "cargo-deny", "--root"]).arg(&tools))?;
-    }
-    Ok(program)
 }

@@ -13,11 +13,13 @@ mod demo;
 mod deps;
 mod r#gen;
 mod leaks;
+mod package;
 mod shell;
 mod steps;
 mod storm;
 mod test;
 mod tidy;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;
@@ -64,6 +66,12 @@ enum Verb {
         #[arg(long)]
         check: bool,
     },
+    /// Make the Debian package
+    Package {
+        /// Make one quickly, install it out of everybody's sight, and start the daemon from it
+        #[arg(long)]
+        check: bool,
+    },
     /// Check the rules that no compiler knows
     Tidy,
     /// Measure: the arguments go to the harness (try `--help`)
@@ -100,6 +108,8 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Storm { duration, seed } => storm::run(&workspace, &duration, seed),
         Verb::Ci => ci::run(&workspace),
         Verb::Gen { check } => r#gen::run(&workspace, check),
+        Verb::Package { check: true } => package::check(&workspace),
+        Verb::Package { check: false } => package::run(&workspace),
         Verb::Tidy => tidy::run(&workspace),
         Verb::Bench { arguments } => bench::run(&workspace, &arguments),
         Verb::Deps { tests } => deps(&workspace, if tests { Need::Tests } else { Need::Demo }),
