@@ -68,6 +68,24 @@ fn addresses(dirs: &TestDirs, containerd: &Path, key: &TaskKey) -> (Address, Add
     (written, Address::by_rule(&bundle, containerd.to_str().unwrap()))
 }
 
+/// containerd lists each as running, ends it and removes it.
+fn all_run_and_end(containerd: &Containerd, ids: &[&str], pids: &[u32]) {
+    let listed = containerd.told(&["tasks", "ls"]);
+    let words = |line: &str| line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let listed: Vec<_> = listed.lines().map(words).collect();
+    for (id, pid) in ids.iter().zip(pids) {
+        let running = words(&format!("{id} {pid} RUNNING"));
+        assert!(listed.contains(&running), "{running:?} is not in {listed:?}");
+        containerd.told(&["tasks", "kill", "--signal", "SIGKILL", id]);
+        let ends = Instant::now() + PATIENCE;
+        while !containerd.ctr(&["tasks", "rm", id]).status.success() {
+            assert!(Instant::now() < ends, "{id} does not go");
+        }
+        containerd.told(&["containers", "rm", id]);
+        assert!(!alive(*pid), "{id}");
+    }
+}
+
 async fn take_over_and_give_back(generation: Generation) {
     let dirs = TestDirs::new();
     let namespace = format!("rollback-{generation:?}-{}", std::process::id()).replace('_', "-");
@@ -114,20 +132,7 @@ async fn take_over_and_give_back(generation: Generation) {
     assert!(pids.iter().all(|pid| alive(*pid)));
 
     let containerd = start();
-    let listed = containerd.told(&["tasks", "ls"]);
-    let words = |line: &str| line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let listed: Vec<_> = listed.lines().map(words).collect();
-    for (id, pid) in ids.iter().zip(&pids) {
-        let running = words(&format!("{id} {pid} RUNNING"));
-        assert!(listed.contains(&running), "{generation:?}: {running:?} is not in {listed:?}");
-        containerd.told(&["tasks", "kill", "--signal", "SIGKILL", id]);
-        let ends = Instant::now() + PATIENCE;
-        while !containerd.ctr(&["tasks", "rm", id]).status.success() {
-            assert!(Instant::now() < ends, "{generation:?}: {id} does not go");
-        }
-        containerd.told(&["containers", "rm", id]);
-        assert!(!alive(*pid), "{generation:?}: {id}");
-    }
+    all_run_and_end(&containerd, &ids, &pids);
     drop(containerd);
     // runc leaves the empty directory of a namespace.
     let _ = std::fs::remove_dir(Path::new("/run/containerd/runc").join(&namespace));
