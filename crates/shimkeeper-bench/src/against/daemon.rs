@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::against::client::{CALL, Client};
 use crate::against::error::AgainstError;
+use crate::against::hybrid;
 use crate::against::plane::Plane;
 use crate::against::program::{Program, SHIM};
 use crate::against::sockets;
@@ -156,6 +157,7 @@ impl Drop for Daemon {
         }
         // What a daemon leaves is a figure, and was counted by then.
         let _ = self.dirs.sweep();
+        hybrid::tidy(&self.dirs.cgroup());
         oracle::sweep(&self.dirs, &[]);
         for number in 0..self.ids.load(Ordering::Relaxed) {
             let _ = std::fs::remove_file(sockets::of(&self.address(), &id(number)));

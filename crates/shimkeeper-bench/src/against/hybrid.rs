@@ -10,13 +10,25 @@ use crate::error::BenchError;
 
 const HYBRID: &str = "/sys/fs/cgroup/unified";
 
-const WITHOUT: &str = r#"umount "$0" && exec "$@""#;
+const WITHOUT: &str = r#"umount "$0" && mount -t tmpfs tmpfs "$0" && exec "$@""#;
+
+/// Removes what crun makes in the place of the newer generation: directories like those of a control group, full of
+/// files.
+pub(crate) fn tidy(cgroup: &str) {
+    if !is_hybrid() {
+        // It may have made none.
+        let _ = std::fs::remove_dir_all(Path::new(HYBRID).join(cgroup.trim_start_matches('/')));
+    }
+}
+
+fn is_hybrid() -> bool {
+    Path::new(HYBRID).join("cgroup.procs").exists()
+}
 
 /// Becomes the same program in such a namespace, if the runtime is crun and the machine is of that kind.
 pub(crate) fn leave_if_in_the_way(runtime_binary: &str) -> Result<(), BenchError> {
     let is_crun = Path::new(runtime_binary).file_name().is_some_and(|name| name == "crun");
-    // What is left where it was mounted is an empty directory.
-    if !is_crun || !Path::new(HYBRID).join("cgroup.procs").exists() {
+    if !is_crun || !is_hybrid() {
         return Ok(());
     }
     let myself = std::env::current_exe().map_err(|e| BenchError::io("find this program", e))?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use shimkeeper_testkit::deps::{self, Generation};
+use shimkeeper_testkit::deps;
 
 use crate::against::error::AgainstError;
 use crate::args::Comparison;
@@ -69,8 +69,10 @@ impl Pairing {
 /// The newest generation that the tests have unpacked, and what the system has.
 fn by_default() -> Vec<PathBuf> {
     let unpacked = deps::dir().join("shims/2.1/bin/containerd");
-    let system = deps::bin_dir(Generation::V1_6).join("containerd");
-    [unpacked, system].into_iter().filter(|binary| binary.is_file()).collect()
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system =
+        std::env::split_paths(&path).map(|dir| dir.join("containerd")).find(|binary| binary.is_file());
+    std::iter::once(unpacked).filter(|binary| binary.is_file()).chain(system).collect()
 }
 
 fn existing(path: &Path) -> Result<PathBuf, AgainstError> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::against::error::AgainstError;
 use crate::against::figure::{Figure, Tally, Unit};
 use crate::against::goals::BY_HAND;
+use crate::against::hybrid;
 use crate::against::program::Pairing;
 use crate::against::side::{Maker, Side, both, in_lanes, turn, turns};
 use crate::args::{Comparison, Target};
@@ -33,7 +34,8 @@ const PARTS: [&str; 6] = [
 pub(crate) async fn run(pairing: &Pairing, options: &Comparison) -> Result<Vec<Figure>, AgainstError> {
     let mut tally = Tally::default();
     let sides = both(pairing, options).await?;
-    let by_hand = ByHand::new(Arc::new(Site::new(&target(pairing, options))?))?;
+    let site = Arc::new(Site::new(&target(pairing, options))?);
+    let by_hand = ByHand::new(site.clone())?;
     for side in turns(options.times(1, 1)) {
         lifecycle(&sides[side].maker(), &sides[side].daemon.new_id()).await?;
         by_hand.lifecycle()?;
@@ -57,6 +59,7 @@ pub(crate) async fn run(pairing: &Pairing, options: &Comparison) -> Result<Vec<F
             many(side, &sides[side], in_flight, total, &mut tally).await?;
         }
     }
+    hybrid::tidy(&site.dirs.cgroup());
     for side in sides {
         side.close().await?;
     }
