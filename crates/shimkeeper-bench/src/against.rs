@@ -11,6 +11,7 @@ mod client;
 mod daemon;
 mod error;
 mod figure;
+mod flood;
 mod goals;
 mod hybrid;
 mod plane;

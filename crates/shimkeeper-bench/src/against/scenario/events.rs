@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use shimkeeper_proto::containerd::events::TaskExit;
+use shimkeeper_proto::containerd::services::events::v1::PublishRequest;
 use shimkeeper_proto::google::protobuf::Any;
 use tokio::sync::mpsc;
 
 use crate::against::client::CALL;
 use crate::against::error::AgainstError;
 use crate::against::figure::{Figure, Tally, Unit};
+use crate::against::flood::Flood;
 use crate::against::program::Pairing;
 use crate::against::side::{LOOK, Side, both, in_lanes, turns};
 use crate::against::subscriber::Subscriber;
@@ -79,16 +81,13 @@ async fn crowd(
         crowd.push(Subscriber::open(side, on).await?);
     }
     let (before, began) = (side.used()?, Instant::now());
-    let publishers = (0..LANES).map(|_| {
-        let client = side.client.clone();
-        async move {
-            for _ in 0..events / LANES {
-                client.publish(TOPIC, event()).await?;
-            }
-            Ok(())
-        }
-    });
-    in_lanes(LANES, publishers).await?;
+    if subscribers == 0 {
+        let request = PublishRequest { topic: TOPIC.to_owned(), event: Some(event()) };
+        let method = "/containerd.services.events.v1.Events/Publish";
+        Flood::open(&side.daemon.address(), method, &request)?.calls(events, LANES)?;
+    } else {
+        publish(side, events).await?;
+    }
     let published = began.elapsed();
     let deadline = Instant::now() + CALL;
     while seen.load(Ordering::Relaxed) < events * subscribers {
@@ -107,6 +106,20 @@ async fn crowd(
         tally.note(index, &name("CPU of a delivery"), Unit::Micros, used / count(events * subscribers));
     }
     Ok(())
+}
+
+/// Whoever listens has to get on meanwhile.
+async fn publish(side: &Side, events: usize) -> Result<(), AgainstError> {
+    let publishers = (0..LANES).map(|_| {
+        let client = side.client.clone();
+        async move {
+            for _ in 0..events / LANES {
+                client.publish(TOPIC, event()).await?;
+            }
+            Ok(())
+        }
+    });
+    in_lanes(LANES, publishers).await.map(drop)
 }
 
 async fn one_by_one(index: usize, side: &Side, events: usize, tally: &mut Tally) -> Result<(), AgainstError> {
