@@ -3,6 +3,7 @@
 //! takes a clone of the connection and goes straight to the shim, with no mailbox and no lock on the way. Only the
 //! [supervisor](crate::supervisor) ends a shim; whoever wants that asks for a [`Permit`] and settles it.
 
+mod holds;
 mod people;
 
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use shimkeeper_core::{Incarnation, ProcessKey, TaskKey};
 use shimkeeper_shim::{Bundle, Call, CallError, Connection, LogPump, ShimBinary};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::deadlines::{Deadlines, Timing};
@@ -30,6 +31,8 @@ use crate::stdio::{Plumbing, ProcessIo};
 use crate::sync::lock;
 use crate::task::denial::Denial;
 use crate::trace;
+pub(crate) use holds::HoldRequests;
+use holds::Holds;
 use people::People;
 
 /// A shim, its task, and everything that is known of both.
@@ -52,7 +55,7 @@ pub(crate) struct Shim {
     /// Cancelled when the shim is over, and when the manager leaves.
     over: CancellationToken,
     pub(crate) state: watch::Sender<State>,
-    holds: mpsc::Sender<oneshot::Sender<Permit>>,
+    holds: Holds,
     /// Somebody does not want to wait for the next retry.
     pub(crate) hurry: Notify,
     link: Mutex<Option<Connection>>,
@@ -108,13 +111,10 @@ pub(crate) struct Permit {
 /// What the supervisor receives from a permit.
 pub(crate) type Settlement = oneshot::Receiver<Fate>;
 
-/// What the supervisor receives from those who want to hold.
-pub(crate) type HoldRequests = mpsc::Receiver<oneshot::Sender<Permit>>;
-
 impl Shim {
     /// A shim that starts held by whoever made or found it, and what its supervisor needs of it.
     pub(crate) fn new(parts: Parts, link: machine::Link) -> (Arc<Self>, HoldRequests) {
-        let (holds, requests) = mpsc::channel(1);
+        let (holds, requests) = holds::line();
         let timing = parts.env.timing_of(parts.binary.path());
         let shim = Self {
             vitals: Vitals::new(timing.clone()),
@@ -328,9 +328,8 @@ impl Shim {
     /// # Cancel safety
     /// Yes: a permit that nobody takes is dropped, which keeps the shim.
     pub(crate) async fn hold(&self) -> Result<Permit, State> {
-        let (grant, granted) = oneshot::channel();
         let granted = async {
-            if self.holds.send(grant).await.is_ok()
+            if let Some(granted) = self.holds.ask()
                 && let Ok(permit) = granted.await
             {
                 return Ok(permit);

@@ -104,7 +104,7 @@ impl Supervisor {
                 input = run_or_pend(&mut self.work) => { self.work = None; input }
                 fate = settled(&mut self.settlement) => { self.settlement = None; Input::Settle(fate) }
                 input = run_or_pend(&mut self.watch) => { self.watch = None; input }
-                Some(request) = self.requests.recv(), if self.state.can_be_held() => self.grant(request),
+                request = self.requests.next(), if self.state.can_be_held() => self.grant(request),
                 () = run_or_pend(&mut self.probe) => { self.probe = None; continue }
                 () = self.shim.vitals.doubted(), if self.probe.is_none() => {
                     self.probe = Some(Box::pin(health::probe(self.shim.clone())));
