@@ -40,7 +40,7 @@ pub(crate) fn namespace<T>(request: &Request<T>) -> Result<Namespace, Status> {
     if text.is_empty() {
         return Err(status::of(Kind::FailedPrecondition, "namespace is required"));
     }
-    text.parse().map_err(|error| identifier(text, &error))
+    text.parse().map_err(|error| status::within("namespace validation: ", &identifier(text, &error)))
 }
 
 /// The id of an exec that is about to be made.
@@ -48,7 +48,8 @@ pub(crate) fn new_exec(text: &str) -> Result<ExecId, Status> {
     if text.is_empty() {
         return Err(status::of(Kind::InvalidArgument, "exec id cannot be empty"));
     }
-    text.parse().map_err(|error| status::within("invalid exec id: ", &identifier(text, &error)))
+    text.parse()
+        .map_err(|error| status::within(&format!("invalid exec id {text}: "), &identifier(text, &error)))
 }
 
 /// The key of a task that is asked for; `None` if no task can have it.

@@ -99,6 +99,9 @@ impl Containers for ContainersService {
         let namespace = caller::namespace(&request)?;
         let wire::UpdateContainerRequest { container, update_mask } = request.into_inner();
         let given = container.ok_or_else(|| status::missing("container"))?;
+        if given.id.is_empty() {
+            return Err(status::missing("container.ID"));
+        }
         let mask = update_mask.unwrap_or_default().paths;
         let changed = self.0.store.containers(&namespace).update(record(given), &mask).await;
         let changed = changed.map_err(|e| status::of_store(&e))?;

@@ -52,6 +52,11 @@ pub(crate) fn no_process(exec: &str) -> Status {
     of(Kind::NotFound, format!("process does not exist {exec}"))
 }
 
+/// What has ended is not started again. Shims say it without a code.
+pub(crate) fn ended() -> Status {
+    verbatim(Kind::Unknown, "cannot start a stopped process")
+}
+
 /// There is no such sandbox.
 pub(crate) fn no_sandbox(id: &str) -> Status {
     of(Kind::NotFound, format!("sandbox {id:?}"))

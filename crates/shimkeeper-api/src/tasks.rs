@@ -107,7 +107,8 @@ impl Tasks for TasksService {
         };
         caller::audit(&request, "DeleteProcess", task.key(), exec_id, None);
         let exit = process.delete().await.map_err(|e| status::of_library(&e))?;
-        let (exit_status, exited_at) = convert::exit(Some(&exit));
+        // One without a process id never ran, so it did not end either.
+        let (exit_status, exited_at) = convert::exit(Some(&exit).filter(|exit| exit.pid != 0));
         let answer = wire::DeleteResponse { id: exec_id.clone(), pid: exit.pid, exit_status, exited_at };
         Ok(Response::new(answer))
     }

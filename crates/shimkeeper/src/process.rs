@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use shimkeeper_core::{ExecId, Exit, Kind, ProcessKey, Provenance};
+use shimkeeper_core::{ExecId, Exit, HasKind as _, Kind, ProcessKey, Provenance};
 use shimkeeper_proto::containerd::task::v3 as wire;
 
 use crate::error::{Cause, Error, Refused, Step};
@@ -168,7 +168,7 @@ pub(crate) async fn start(shim: &Arc<Shim>, process: &ProcessKey, limit: Limit) 
             } else {
                 doubt.resolved();
                 shim.ledger.start_refused(process);
-                note_failed(shim, process, until).await;
+                note_failed(shim, process, &error, until).await;
             }
             Err(diagnosis::explain(shim, process, error).await.of_process(process))
         }
@@ -176,9 +176,14 @@ pub(crate) async fn start(shim: &Arc<Shim>, process: &ProcessKey, limit: Limit) 
 }
 
 /// An exec that could not be started is over for its shim: nobody may wait for it for ever.
-async fn note_failed(shim: &Arc<Shim>, process: &ProcessKey, until: Until) {
-    let is_exec = matches!(process, ProcessKey::Exec(_));
-    if is_exec && state_until(shim, process, until).await.is_ok_and(|s| s.status == Status::Stopped) {
+async fn note_failed(shim: &Arc<Shim>, process: &ProcessKey, error: &Error, until: Until) {
+    if !matches!(process, ProcessKey::Exec(_)) {
+        return;
+    }
+    // What the runtime failed with has no code. Some shims call such an exec created for ever, and would crash at the
+    // end of one that is started at a second try.
+    let is_the_runtimes = matches!(error.cause(), Cause::Call(call) if call.kind() == Kind::Unknown);
+    if is_the_runtimes || state_until(shim, process, until).await.is_ok_and(|s| s.status == Status::Stopped) {
         shim.ledger.start_failed(process);
     }
 }

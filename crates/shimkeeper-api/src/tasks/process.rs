@@ -42,11 +42,14 @@ impl Target {
     }
 
     pub(crate) async fn start(&self) -> Result<u32, Status> {
-        match self {
+        let started = match self {
             Self::Init(task) => task.start().await,
             Self::Exec(_, process) => process.start().await,
-        }
-        .map_err(failed)
+        };
+        started.map_err(|error| match error.cause() {
+            Cause::Refused(Refused::AlreadyStarted) if self.exit().is_some() => status::ended(),
+            _ => failed(error),
+        })
     }
 
     pub(crate) async fn kill(&self, signal: u32, all: bool) -> Result<(), Status> {
