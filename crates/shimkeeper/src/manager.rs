@@ -143,7 +143,8 @@ impl Manager {
     /// A task. Waits for nothing.
     ///
     /// # Errors
-    /// `NotFound`; `Unavailable` while it is being created or adopted, and while its bundle cannot be looked at.
+    /// `NotFound`; `Unavailable` while it is being created or adopted, while its bundle cannot be looked at, and once the
+    /// manager leaves.
     pub fn get(&self, key: &TaskKey) -> Result<Task, Error> {
         self.look_up(Role::Task, key).map(Task::new)
     }
@@ -160,6 +161,8 @@ impl Manager {
             Some(Entry::Creating) => Refused::BeingCreated,
             Some(Entry::Adopting(_)) => Refused::BeingAdopted,
             Some(Entry::Stranded(reason)) => Refused::Unreachable { reason },
+            // Those that are left to the next manager are let go of here, and are not gone.
+            None if self.inner.env.scope.is_detaching() => Refused::Detaching,
             None => role.absent(),
         };
         Err(Error::new(Step::Find, refused).of(key))

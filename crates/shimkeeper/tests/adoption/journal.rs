@@ -50,8 +50,12 @@ async fn a_reader_resumes_over_an_orderly_leave_without_a_gap() {
     task.start().await.unwrap();
     let mut events = read(&manager, 0).await;
     assert_eq!([next(&mut events).await, next(&mut events).await], told(1, &["create", "start"])[..]);
-    manager.detach().await;
+    manager.clone().detach().await;
     assert!(events.next().await.unwrap().is_none(), "the manager has left");
+    // A client that asks meanwhile must not take it for gone.
+    assert_eq!(manager.get(&key("a")).unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(manager.find(&key("a")).await.unwrap_err().kind(), Kind::Unavailable);
+    drop(manager);
 
     let manager = Manager::open(config(&dirs)).await.unwrap();
     let mut resumed = read(&manager, events.position()).await;
