@@ -9,8 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use shimkeeper_core::Mount;
 
 use crate::client::args::ClientCommand;
+use crate::client::args::process::{ByDaemonArgs, KeepingArgs};
 use crate::daemon::{ConfigArgs, DaemonCommand};
 use crate::handbook::{CompletionsArgs, ManArgs};
+use crate::kept::driver::DriverArgs;
 use crate::run::mounts_arg::{parse_mount, parse_volume};
 use crate::run::units::{parse_cpus, parse_duration, parse_size};
 use crate::store::args::{ContainerdArgs, StoreArgs};
@@ -23,6 +25,11 @@ Examples:
   tar c dir | shimkeeper run --rootfs /srv/alpine -i tar t
   shimkeeper run --bundle /srv/bundle
   shimkeeper run --rootfs /srv/alpine --runtime /opt/shims/containerd-shim-runc-v2 --trace-phases true
+  shimkeeper run -d --name web --rootfs /srv/alpine httpd -f
+
+Without -d, --daemon or --address the container is this command's own: it needs no daemon, and ends and goes with the
+command. With one of them it is a daemon's, ours or containerd, and stays until `shimkeeper rm`. What a detached one
+writes is kept, see `shimkeeper logs`; one in the foreground has its output here only.
 
 Exit code:
   that of the container's process, 128+N when signal N ended it;
@@ -58,7 +65,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a command in a new container and wait for it; needs no daemon
+    /// Run a command in a new container; needs no daemon, but can leave it to one
     Run(Box<RunArgs>),
     /// Remove what runs left behind that were killed themselves
     Cleanup(CleanupArgs),
@@ -76,6 +83,9 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
     /// Write the manual pages
     Man(ManArgs),
+    /// Keep the output of a container; for shims
+    #[command(name = crate::kept::DRIVER, hide = true)]
+    LogDriver(DriverArgs),
 }
 
 /// How the result is told.
@@ -105,13 +115,13 @@ pub(crate) struct RunArgs {
     #[arg(short, long)]
     pub(crate) tty: bool,
     /// Kill the container after this time, as in 90s, 1m30s or 500ms
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "detach")]
     pub(crate) timeout: Option<Duration>,
     /// The container's id [default: a new one]
     #[arg(long, value_name = "ID")]
     pub(crate) name: Option<String>,
     /// The namespace the container is in
-    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    #[arg(short, long, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "default")]
     pub(crate) namespace: String,
 
     /// The command and its arguments; with --bundle or --spec it takes the place of process.args
@@ -122,6 +132,10 @@ pub(crate) struct RunArgs {
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) container: ContainerArgs,
+    #[command(flatten)]
+    pub(crate) by_daemon: ByDaemonArgs,
+    #[command(flatten)]
+    pub(crate) keeping: KeepingArgs,
     #[command(flatten)]
     pub(crate) runtime: RuntimeArgs,
     #[command(flatten)]
@@ -220,13 +234,13 @@ pub(crate) struct RuntimeArgs {
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) runtime_binary: Option<String>,
     /// The directory for what lasts as long as the container [default: a private one, removed at the end]
-    #[arg(long, value_name = "DIR", requires = "root")]
+    #[arg(long, value_name = "DIR", requires = "root", conflicts_with = "by_daemon")]
     pub(crate) state: Option<PathBuf>,
     /// The directory for what lasts longer [default: a private one, removed at the end]
-    #[arg(long, value_name = "DIR", requires = "state")]
+    #[arg(long, value_name = "DIR", requires = "state", conflicts_with = "by_daemon")]
     pub(crate) root: Option<PathBuf>,
     /// Keep the stopped container with its shim and its files, and say where they are
-    #[arg(long)]
+    #[arg(long, conflicts_with = "by_daemon")]
     pub(crate) no_cleanup: bool,
 }
 

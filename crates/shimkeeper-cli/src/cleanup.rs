@@ -14,6 +14,7 @@ mod report;
 use shimkeeper::{Cause, Config, LockError, Manager};
 
 use crate::args::CleanupArgs;
+use crate::client::fifos;
 use crate::failure::{EXIT_FAILURE, Failure};
 use crate::private_dirs::{Base, PrivateDir};
 use report::{ContainerReport, Report, RunReport};
@@ -47,6 +48,11 @@ async fn execute(
     let mut opened = Vec::new();
     {
         let _no_run_begins_or_ends = base.hold()?;
+        for dir in base.list_io()? {
+            if !fifos::in_use(dir.path()) {
+                failures.extend(dir.discard().err());
+            }
+        }
         for dir in base.list()? {
             match open(&dir).await {
                 Ok(holder) => opened.push((dir, holder)),

@@ -48,6 +48,11 @@ impl Failure {
         Self::new(Kind::of_io(error), format!("{}: {error}", what.as_ref()), hint)
     }
 
+    /// Whether it is for want of an answer, and not the answer.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self.kind, Kind::DeadlineExceeded | Kind::Unavailable)
+    }
+
     /// Tells it on standard error.
     pub(crate) fn print(&self) {
         say(&shortened(&self.what, LONGEST_WHAT), self.hint.as_deref());

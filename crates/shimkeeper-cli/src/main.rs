@@ -6,7 +6,9 @@ mod cleanup;
 mod client;
 mod daemon;
 mod failure;
+mod foreground;
 mod handbook;
+mod kept;
 mod private_dirs;
 mod run;
 mod store;
@@ -45,7 +47,11 @@ fn main() -> ExitCode {
     let code = match command {
         Command::Run(args) => {
             log_to_stderr(args.report.debug);
-            runtime.block_on(run::run(&args))
+            if args.by_daemon.is_wanted() {
+                runtime.block_on(client::run::run(&args))
+            } else {
+                runtime.block_on(run::run(&args))
+            }
         }
         Command::Cleanup(args) => {
             log_to_stderr(args.debug);
@@ -53,6 +59,7 @@ fn main() -> ExitCode {
         }
         Command::Store(args) => runtime.block_on(store::store(&args)),
         Command::Import(args) => runtime.block_on(store::import_containerd(&args)),
+        Command::LogDriver(args) => runtime.block_on(kept::driver::drive(&args)),
         Command::Client(command) => runtime.block_on(client::client(&command)),
         Command::Daemon(_) | Command::Config(_) | Command::Completions(_) | Command::Man(_) => {
             unreachable!("they have returned")

@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! /run/shimkeeper/            $XDG_RUNTIME_DIR/shimkeeper/ for others than root
-//! └── run-3f9a01c7/           one run
-//!     └── state/  root/       the manager's; the runtime keeps its own state in there too
+//! ├── run-3f9a01c7/           one run
+//! │   └── state/  root/       the manager's; the runtime keeps its own state in there too
+//! └── io-82c0d511/            the FIFOs of one process that a daemon runs and that is in the foreground here
 //! ```
 //! While a manager is on them, its own lock says so. Before that, and while one is removed, the base is locked:
 //! shared by runs, and by `cleanup` alone, so that it never takes a run that begins or ends for one that was killed.
@@ -20,6 +21,16 @@ use crate::failure::Failure;
 
 /// How the name of every run's directory begins.
 pub(crate) const PREFIX: &str = "run-";
+
+/// How the name of every directory of FIFOs begins.
+pub(crate) const IO_PREFIX: &str = "io-";
+
+/// A name that begins like this and that nobody else has.
+pub(crate) fn unique_name(prefix: &str) -> String {
+    let random =
+        getrandom::u32().expect("the kernel's random numbers are available once the system has started");
+    format!("{prefix}{random:08x}")
+}
 
 /// Where they are.
 #[derive(Debug)]
@@ -97,13 +108,29 @@ impl Base {
 
     /// Every run's directory, in the order of their names.
     pub(crate) fn list(&self) -> Result<Vec<PrivateDir>, Failure> {
+        self.beginning(PREFIX)
+    }
+
+    /// Every directory of FIFOs, in the order of their names.
+    pub(crate) fn list_io(&self) -> Result<Vec<PrivateDir>, Failure> {
+        self.beginning(IO_PREFIX)
+    }
+
+    /// The one this is, if it is one of FIFOs.
+    pub(crate) fn io(&self, path: &Path) -> Option<PrivateDir> {
+        let name = path.file_name()?.as_encoded_bytes();
+        let is_one = path.parent() == Some(&self.path) && name.starts_with(IO_PREFIX.as_bytes());
+        is_one.then(|| PrivateDir { path: path.to_owned() })
+    }
+
+    fn beginning(&self, prefix: &str) -> Result<Vec<PrivateDir>, Failure> {
         let failed = |error| {
             Failure::io(format!("list {}", self.path.display()), &error, "check the directory's permissions")
         };
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            let is_one = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
+            let is_one = entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes());
             if is_one && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 found.push(PrivateDir { path: entry.path() });
             }
@@ -142,7 +169,7 @@ impl PrivateDir {
         self.removed(std::fs::remove_dir(&self.path))
     }
 
-    /// Removes it after a manager could not be opened there: nothing was ever run in it, or mounted.
+    /// Removes it with what is in it: nothing was ever run there, or mounted.
     pub(crate) fn discard(&self) -> Result<(), Failure> {
         self.removed(std::fs::remove_dir_all(&self.path))
     }

@@ -8,32 +8,28 @@
 //! This file owns the order. What is told, and the exit code, is collected in the [`Report`].
 
 mod dirs;
-mod environment;
-mod exit_code;
+pub(crate) mod environment;
 pub(crate) mod mounts_arg;
 pub(crate) mod report;
-mod session;
-mod signals;
-mod spec;
-mod stdio;
-mod supervise;
-mod terminal;
+pub(crate) mod session;
+pub(crate) mod spec;
 pub(crate) mod units;
 
 use shimkeeper_core::{Kind, TaskKey};
 
 use crate::args::RunArgs;
 use crate::failure::{EXIT_FAILURE, Failure, say};
-use crate::private_dirs::PREFIX;
+use crate::foreground::signals::Signals;
+use crate::foreground::terminal;
+use crate::private_dirs::{PREFIX, unique_name};
 use dirs::RunDirs;
 use report::{Report, Reporter};
 use session::Plan;
-use signals::Signals;
 
 /// The runtime that is everywhere.
-const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
+pub(crate) const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
 
-const ID_HINT: &str = "use letters and digits, joined by single '.', '_' or '-', 76 at most";
+pub(crate) const ID_HINT: &str = "use letters and digits, joined by single '.', '_' or '-', 76 at most";
 
 /// Runs a container; answers the exit code.
 pub(crate) async fn run(args: &RunArgs) -> u8 {
@@ -44,7 +40,8 @@ pub(crate) async fn run(args: &RunArgs) -> u8 {
             return EXIT_FAILURE;
         }
     };
-    let unique = unique_name();
+    // The container's id, unless it was given one, and its private directory.
+    let unique = unique_name(PREFIX);
     let id = args.name.as_deref().unwrap_or(&unique);
     let runtime = args.runtime.runtime.as_deref().unwrap_or(DEFAULT_RUNTIME);
     let mut report = Report::new(&args.namespace, id, runtime, args.runtime.runtime_binary.as_deref());
@@ -71,8 +68,7 @@ async fn execute(
     may_run(rustix::process::geteuid().is_root(), args)?;
     let spec = spec::prepare(args, key, terminal::size())?;
     // From here on no signal ends us half-way; what arrives before the start is delivered after it.
-    let signals = Signals::listen()
-        .map_err(|error| Failure::io("listen to signals", &error, "check the limits on open files"))?;
+    let signals = Signals::of_process()?;
     let mut dirs = RunDirs::prepare(&args.runtime, unique)?;
     let manager = dirs.open(args.report.debug).await?;
     let plan = Plan { args, key, spec };
@@ -95,13 +91,6 @@ fn may_run(is_root: bool, args: &RunArgs) -> Result<(), Failure> {
     let what = format!("the default runtime {DEFAULT_RUNTIME} has to be run as root");
     let hint = "use sudo, or name a runtime that works without root with --runtime";
     Err(Failure::new(Kind::PermissionDenied, what, hint))
-}
-
-/// A name that no other run has: the container's id, unless it was given one, and its private directory.
-fn unique_name() -> String {
-    let random =
-        getrandom::u32().expect("the kernel's random numbers are available once the system has started");
-    format!("{PREFIX}{random:08x}")
 }
 
 #[cfg(test)]
@@ -127,7 +116,7 @@ mod tests {
 
     #[test]
     fn names_are_ids_and_differ() {
-        let names = [unique_name(), unique_name()];
+        let names = [unique_name(PREFIX), unique_name(PREFIX)];
         assert_ne!(names[0], names[1]);
         for name in names {
             assert_eq!(name.len(), 12);

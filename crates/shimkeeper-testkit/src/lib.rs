@@ -28,6 +28,7 @@ mod script;
 mod shim;
 mod spec;
 mod stamp;
+mod terminal;
 mod wire;
 
 pub use binary::main as fake_shim_main;
@@ -43,3 +44,4 @@ pub use script::{
 };
 pub use shim::{Received, SANDBOX_EXIT};
 pub use spec::{TEST_CGROUP, TestSpec};
+pub use terminal::Terminal;

@@ -25,4 +25,4 @@ pub use check::{Checked, SpecError, check, check_process};
 pub use command::{CommandLookup, find_command};
 pub use container_spec::{BuildError, ContainerSpec, Network};
 pub use rootfs::RootfsError;
-pub use user::UserError;
+pub use user::{Identity, UserError, find_user};

@@ -171,7 +171,7 @@ impl Sandbox {
                 })
                 .await?;
         let data = answer.metrics.and_then(|metric| metric.data);
-        Ok(Stats::new(data.map(convert::from_any).unwrap_or_default()))
+        Ok(Stats::decode(data.map(convert::from_any).unwrap_or_default()))
     }
 
     /// Waits until it ends, however long that takes, also when the shim dies meanwhile. The answer is the one that the

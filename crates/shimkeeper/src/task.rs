@@ -267,7 +267,7 @@ impl Task {
             .shim
             .call("Stats", deadline, |c, call| async move { c.stats(&call, &request).await })
             .await?;
-        Ok(Stats::new(answer.stats.map(convert::from_any).unwrap_or_default()))
+        Ok(Stats::decode(answer.stats.map(convert::from_any).unwrap_or_default()))
     }
 
     /// Sets the size of its terminal, in characters.

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The command lines of a daemon's client.
+//! The command lines of a daemon's client; those about processes and about watching are in files of their own.
+
+pub(crate) mod process;
+pub(crate) mod watch;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,28 +10,47 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use shimkeeper_core::Namespace;
 
+use super::filter::{Filter, parse_filter};
 use super::signal::parse_signal;
 use crate::args::Output;
 use crate::run::units::parse_duration;
+use process::{AttachArgs, ExecArgs};
+use watch::{EventsArgs, LogsArgs, StatsArgs, TopArgs};
 
 const IDS: &str = "Ids may be shortened to what only one of them begins with.";
 
-const EVENTS_EXAMPLES: &str = "\
+const PS_EXAMPLES: &str = "\
 Examples:
-  shimkeeper events
-  shimkeeper events --namespace moby --filter topic==/tasks/exit -o json
-  shimkeeper events --since 0
+  shimkeeper ps
+  shimkeeper ps -a --filter label=tier=front --filter status=stopped
+  shimkeeper ps -q --filter exited=137 -a
 
-Without --since, everything that happens from now on. With it, task events by their numbers: those that are kept, then
-those that come; this takes a daemon that serves shimkeeper.v1. With -o json, one object on each line.";
+Filters are KEY=VALUE: id (a part of it), status, label (NAME or NAME=VALUE), runtime (a part of it), image (a part of it),
+exited (the status it ended with). Of several with the same key one has to fit, and of every key one. With a status or
+exited, those that have ended are listed without -a.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
     /// List the containers of a daemon
+    #[command(after_help = PS_EXAMPLES)]
     Ps(PsArgs),
     /// Show all that is known of containers
     #[command(after_help = IDS)]
     Inspect(TargetArgs),
+    /// Run containers that are there and do not run
+    #[command(after_help = IDS)]
+    Start(TargetArgs),
+    /// Run a further process in a container
+    Exec(Box<ExecArgs>),
+    /// See what a container writes, and type into it
+    Attach(AttachArgs),
+    /// Show what a container has written
+    Logs(LogsArgs),
+    /// List the processes of a container
+    #[command(after_help = IDS)]
+    Top(TopArgs),
+    /// Show what containers use
+    Stats(StatsArgs),
     /// Send containers a signal
     #[command(after_help = IDS)]
     Kill(KillArgs),
@@ -45,7 +67,6 @@ pub(crate) enum ClientCommand {
     #[command(after_help = IDS)]
     Unpause(TargetArgs),
     /// Show what happens in a daemon
-    #[command(after_help = EVENTS_EXAMPLES)]
     Events(EventsArgs),
     /// List the namespaces of a daemon
     Ns(ServerArgs),
@@ -59,11 +80,11 @@ pub(crate) enum ClientCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The daemon's socket [default: $CONTAINERD_ADDRESS, or /run/shimkeeper/shimkeeper.sock]
-    #[arg(long, value_name = "SOCKET", env = "SHIMKEEPER_ADDRESS")]
-    pub(super) address: Option<PathBuf>,
+    #[arg(long, value_name = "SOCKET", env = super::server::ADDRESS)]
+    pub(in crate::client) address: Option<PathBuf>,
     /// In words, or as JSON
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub(super) output: Output,
+    pub(in crate::client) output: Output,
 }
 
 /// In which namespace.
@@ -71,75 +92,63 @@ pub(crate) struct ServerArgs {
 pub(crate) struct InNamespace {
     /// The namespace the containers are in
     #[arg(short, long, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "default")]
-    pub(super) namespace: Namespace,
+    pub(in crate::client) namespace: Namespace,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PsArgs {
     /// Also those that have ended, or were never started
     #[arg(short, long)]
-    pub(super) all: bool,
+    pub(in crate::client) all: bool,
     /// Only their ids
     #[arg(short, long)]
-    pub(super) quiet: bool,
+    pub(in crate::client) quiet: bool,
+    /// Only those like this
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
+    pub(in crate::client) filter: Vec<Filter>,
     #[command(flatten)]
-    pub(super) within: InNamespace,
+    pub(in crate::client) within: InNamespace,
     #[command(flatten)]
-    pub(super) server: ServerArgs,
+    pub(in crate::client) server: ServerArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
     /// Which containers
     #[arg(value_name = "ID", required = true)]
-    pub(super) ids: Vec<String>,
+    pub(in crate::client) ids: Vec<String>,
     #[command(flatten)]
-    pub(super) within: InNamespace,
+    pub(in crate::client) within: InNamespace,
     #[command(flatten)]
-    pub(super) server: ServerArgs,
+    pub(in crate::client) server: ServerArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct KillArgs {
     /// Which signal, by name or number
     #[arg(short, long, value_name = "SIGNAL", default_value = "KILL", value_parser = parse_signal)]
-    pub(super) signal: u32,
+    pub(in crate::client) signal: u32,
     /// To every process of the container
     #[arg(short, long)]
-    pub(super) all: bool,
+    pub(in crate::client) all: bool,
     #[command(flatten)]
-    pub(super) targets: TargetArgs,
+    pub(in crate::client) targets: TargetArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
     /// How long after TERM comes KILL
     #[arg(short, long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub(super) time: Duration,
+    pub(in crate::client) time: Duration,
     #[command(flatten)]
-    pub(super) targets: TargetArgs,
+    pub(in crate::client) targets: TargetArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
     /// Kill what still runs
     #[arg(short, long)]
-    pub(super) force: bool,
+    pub(in crate::client) force: bool,
     #[command(flatten)]
-    pub(super) targets: TargetArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EventsArgs {
-    /// The number after which to begin; 0 for all that are kept
-    #[arg(long, value_name = "NUMBER")]
-    pub(super) since: Option<u64>,
-    /// Only events like this, or like another that is given, as in topic==/tasks/exit
-    #[arg(short, long, value_name = "FILTER")]
-    pub(super) filter: Vec<String>,
-    /// Only events of this namespace
-    #[arg(short, long, value_name = "NAME")]
-    pub(super) namespace: Option<Namespace>,
-    #[command(flatten)]
-    pub(super) server: ServerArgs,
+    pub(in crate::client) targets: TargetArgs,
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::args::TargetArgs;
 use super::find::Found;
+use super::patience::{Progress, patiently};
 use super::print::{self, ErrorReport};
 use super::server::Server;
 use crate::args::Output;
@@ -25,18 +26,27 @@ struct Failed {
     error: ErrorReport,
 }
 
-/// Does it to each; answers the exit code.
+/// Does it to each, and tells what it is `doing` if that takes long; answers the exit code.
 pub(super) async fn each(
     args: &TargetArgs,
     schema: &'static str,
-    act: impl AsyncFn(&Server, &str) -> Result<(), Failure>,
+    doing: &str,
+    act: impl AsyncFn(&Server, &str, &Progress<'_>) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
     let server = Server::connect(&args.server, Some(&args.within.namespace)).await?;
     let found = Found::look(&server).await?;
     let mut report = Report::default();
     for word in &args.ids {
         let outcome = match found.resolve(word) {
-            Ok(id) => act(&server, id).await.map(|()| id),
+            Ok(id) => {
+                let progress = Progress::new(doing);
+                let done = Box::pin(act(&server, id, &progress));
+                let done = match args.server.output {
+                    Output::Text => patiently(&server, id, &progress, done).await,
+                    Output::Json => done.await,
+                };
+                done.map(|()| id)
+            }
             Err(failure) => Err(failure),
         };
         match outcome {

@@ -13,7 +13,7 @@ use shimkeeper_proto::shimkeeper::v1::{EventsRequest, Missing};
 use shimkeeper_proto::type_name;
 use tonic::Streaming;
 
-use super::args::EventsArgs;
+use super::args::watch::EventsArgs;
 use super::print;
 use super::server::{Server, ask, refused};
 use crate::args::Output;

@@ -75,7 +75,7 @@ async fn whole(server: &Server, found: &Found, shims: &[Shim], id: &str) -> Resu
     let mut task = match find::task(server, id).await {
         Ok(task) => task.as_ref().map(TaskView::new),
         // It is the shim that cannot be asked; everything else is known.
-        Err(failure) if matches!(failure.kind, Kind::DeadlineExceeded | Kind::Unavailable) => {
+        Err(failure) if failure.is_silence() => {
             failure.print();
             Some(TaskView::unknown())
         }

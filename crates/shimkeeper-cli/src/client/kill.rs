@@ -6,16 +6,21 @@ use shimkeeper_proto::containerd::services::tasks::v1::{KillRequest, PauseTaskRe
 use super::args::{KillArgs, TargetArgs};
 use super::each::each;
 use super::server::{Server, ask};
+use super::stop::TAKE_SIGNAL;
 use crate::failure::Failure;
 
 pub(super) async fn kill(args: &KillArgs) -> Result<u8, Failure> {
     let (signal, all) = (args.signal, args.all);
-    each(&args.targets, "shimkeeper.kill/1", async move |server, id| send(server, id, signal, all).await)
-        .await
+    each(&args.targets, "shimkeeper.kill/1", "sending a signal to", async move |server, id, progress| {
+        progress.step(TAKE_SIGNAL);
+
+        send(server, id, signal, all).await
+    })
+    .await
 }
 
 pub(super) async fn pause(args: &TargetArgs) -> Result<u8, Failure> {
-    each(args, "shimkeeper.pause/1", async |server, id| {
+    each(args, "shimkeeper.pause/1", "freezing", async |server, id, _| {
         let request = PauseTaskRequest { container_id: id.to_owned() };
         ask(&format!("pause {id}"), server.tasks().pause(request)).await.map(|_| ())
     })
@@ -23,7 +28,7 @@ pub(super) async fn pause(args: &TargetArgs) -> Result<u8, Failure> {
 }
 
 pub(super) async fn unpause(args: &TargetArgs) -> Result<u8, Failure> {
-    each(args, "shimkeeper.unpause/1", async |server, id| resume(server, id).await).await
+    each(args, "shimkeeper.unpause/1", "unfreezing", async |server, id, _| resume(server, id).await).await
 }
 
 /// Sends a signal.

@@ -60,6 +60,23 @@ pub(super) fn labels<'a>(labels: impl IntoIterator<Item = (&'a String, &'a Strin
     labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
+/// Bytes, in the unit that is short to read.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    // In tenths of the next unit; nothing is shown to more than that.
+    let mut tenths = u128::from(bytes) * 10 / 1024;
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    for unit in UNITS {
+        if tenths < 10_240 {
+            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
+        }
+        tenths /= 1024;
+    }
+    format!("{}.{} EiB", tenths / 10, tenths % 10)
+}
+
 /// A moment, if it is one.
 pub(super) fn at(stamp: Option<&Timestamp>) -> Option<String> {
     let stamp = stamp?;
@@ -68,8 +85,23 @@ pub(super) fn at(stamp: Option<&Timestamp>) -> Option<String> {
 
 /// Writes to standard output; whether somebody is left to read it.
 pub(super) fn write(text: &str) -> bool {
+    write_bytes(text.as_bytes())
+}
+
+/// The same for what may be no text.
+pub(super) fn write_bytes(bytes: &[u8]) -> bool {
     let mut out = std::io::stdout();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+    out.write_all(bytes).and_then(|()| out.flush()).is_ok()
+}
+
+/// Writes to standard error; whether somebody is left to read it.
+pub(super) fn write_error(text: &str) -> bool {
+    write_error_bytes(text.as_bytes())
+}
+
+/// The same for what may be no text.
+pub(super) fn write_error_bytes(bytes: &[u8]) -> bool {
+    std::io::stderr().write_all(bytes).is_ok()
 }
 
 #[cfg(test)]
@@ -80,6 +112,15 @@ mod tests {
     fn a_table_is_aligned_and_harmless() {
         let rows = [["ID", "STATUS"], ["a-long-one", "run\x1b[31m"]].map(|row| row.map(str::to_owned));
         assert_eq!(table(&rows), "ID          STATUS\na-long-one  run\u{fffd}[31m\n");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let told = [0, 1023, 1024, 1536, 10 << 20, (10 << 30) - 1, 3 << 40, u64::MAX].map(size);
+        assert_eq!(
+            told,
+            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "10.0 MiB", "9.9 GiB", "3.0 TiB", "15.9 EiB"]
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::args::PsArgs;
+use super::filter;
 use super::find::{self, Found};
 use super::print;
 use super::server::Server;
@@ -32,7 +33,8 @@ pub(super) async fn ps(args: &PsArgs) -> Result<u8, Failure> {
             },
         };
         let one = Summary::new(id, found.records.get(id), task);
-        if args.all || one.may_run() {
+        let wanted = args.all || filter::ask_for_ended(&args.filter) || one.may_run();
+        if wanted && filter::passes(&args.filter, &one) {
             containers.push(one);
         }
     }

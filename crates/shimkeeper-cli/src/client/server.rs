@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The daemon as the commands see it: its services, a bound on every call, and what a refusal means to a user.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shimkeeper_core::{Kind, Namespace};
@@ -13,11 +13,15 @@ use shimkeeper_proto::containerd::services::tasks::v1::tasks_client::TasksClient
 use shimkeeper_proto::containerd::services::version::v1::version_client::VersionClient;
 use shimkeeper_proto::shimkeeper::v1::keeper_client::KeeperClient;
 use tonic::codegen::http::{HeaderValue, Uri};
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use super::args::ServerArgs;
 use super::channel::Channel;
 use crate::failure::{Failure, chain};
+
+/// The environment's words for where the daemon listens: ours, and those of containerd's clients.
+pub(super) const ADDRESS: &str = "SHIMKEEPER_ADDRESS";
+const CONTAINERD_ADDRESS: &str = "CONTAINERD_ADDRESS";
 
 /// Where the daemon listens unless told otherwise.
 const DEFAULT_ADDRESS: &str = "/run/shimkeeper/shimkeeper.sock";
@@ -29,8 +33,10 @@ const CALL: Duration = Duration::from_mins(2);
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// A daemon that was connected to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Server {
+    address: PathBuf,
+    namespace: Option<HeaderValue>,
     channel: Channel,
 }
 
@@ -59,18 +65,37 @@ services!(
 impl Server {
     /// Connects; calls are made in the namespace, if there is one.
     pub(super) async fn connect(args: &ServerArgs, namespace: Option<&Namespace>) -> Result<Self, Failure> {
-        let address =
-            args.address.clone().or_else(|| std::env::var_os("CONTAINERD_ADDRESS").map(PathBuf::from));
+        Self::at(args.address.as_deref(), namespace).await
+    }
+
+    /// Connects to the one at this address, or to the one that the environment names.
+    pub(super) async fn at(address: Option<&Path>, namespace: Option<&Namespace>) -> Result<Self, Failure> {
+        let of = |variable| std::env::var_os(variable).map(PathBuf::from);
+        let address = address.map(Path::to_owned).or_else(|| of(ADDRESS)).or_else(|| of(CONTAINERD_ADDRESS));
         let address = address.unwrap_or_else(|| DEFAULT_ADDRESS.into());
         let namespace = namespace.map(|namespace| {
             HeaderValue::from_str(namespace.as_str()).expect("an identifier is plain ASCII")
         });
-        let opened = tokio::time::timeout(CALL, Channel::open(&address, namespace)).await;
-        let channel = opened.unwrap_or_else(|_elapsed| {
-            Err(late(&format!("connect to the daemon at {}", address.display())))
-        })?;
-        Ok(Self { channel })
+        let channel = open(&address, namespace.as_ref()).await?;
+        Ok(Self { address, namespace, channel })
     }
+
+    /// The namespace of its calls; empty if they are in none.
+    pub(super) fn namespace(&self) -> String {
+        let name = self.namespace.as_ref().and_then(|name| name.to_str().ok());
+        name.unwrap_or_default().to_owned()
+    }
+
+    /// Connects once more, for when the daemon was away.
+    pub(super) async fn again(&self) -> Result<Self, Failure> {
+        let channel = open(&self.address, self.namespace.as_ref()).await?;
+        Ok(Self { channel, ..self.clone() })
+    }
+}
+
+async fn open(address: &Path, namespace: Option<&HeaderValue>) -> Result<Channel, Failure> {
+    let opened = tokio::time::timeout(CALL, Channel::open(address, namespace.cloned())).await;
+    opened.unwrap_or_else(|_elapsed| Err(late(&format!("connect to the daemon at {}", address.display()))))
 }
 
 /// The answer to one call, or what the user is told of its failure.
@@ -105,6 +130,12 @@ pub(super) fn unless<T>(kind: Kind, outcome: Result<T, Failure>) -> Result<Optio
         Err(failure) if failure.kind == kind => Ok(None),
         Err(failure) => Err(failure),
     }
+}
+
+/// Whether it was not the daemon that answered, but the way to it that failed, or the daemon is on its way out.
+pub(super) fn is_cut_off(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+        || matches!(status.code(), Code::Unavailable | Code::Cancelled)
 }
 
 /// What the daemon answered instead.

@@ -14,9 +14,9 @@ use super::print;
 pub(super) struct Summary {
     pub(super) id: String,
     /// Empty for a task without a record.
-    runtime: String,
-    image: String,
-    labels: BTreeMap<String, String>,
+    pub(super) runtime: String,
+    pub(super) image: String,
+    pub(super) labels: BTreeMap<String, String>,
     created_at: Option<String>,
     pub(super) task: Option<TaskView>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Summary {
 /// What is known of a task.
 #[derive(Debug, Serialize)]
 pub(super) struct TaskView {
-    status: String,
+    pub(super) status: String,
     pid: Option<u32>,
     pub(super) exit: Option<ExitView>,
 }

@@ -25,7 +25,7 @@ use shimkeeper_core::time::to_rfc3339;
 
 use crate::args::{Output, ReportArgs};
 use crate::failure::{Failure, say};
-use crate::run::exit_code;
+use crate::foreground::exit_code;
 
 /// The result of a run, filled in as it goes.
 #[derive(Debug, Serialize)]

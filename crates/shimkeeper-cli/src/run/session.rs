@@ -5,18 +5,18 @@
 
 use std::time::{Duration, Instant};
 
-use shimkeeper::{CreateTask, Error, Manager, RuncOptions, Stdio, Task};
-use shimkeeper_core::{Kind, TaskKey};
+use shimkeeper::{CreateTask, Error, Manager, ProcessIo, RuncOptions, Stdio, Task};
+use shimkeeper_core::{Exit, Kind, TaskKey};
 
 use super::DEFAULT_RUNTIME;
-use super::exit_code;
 use super::report::Report;
-use super::signals::Signals;
 use super::spec::Prepared;
-use super::supervise::{Streams, Supervisor};
-use super::terminal::RawMode;
 use crate::args::RunArgs;
 use crate::failure::{Failure, say};
+use crate::foreground::exit_code;
+use crate::foreground::signals::Signals;
+use crate::foreground::supervise::{Ending, Order, Stake, Streams, Supervisor, Watched};
+use crate::foreground::terminal::RawMode;
 
 /// How long a container that is killed may take to end.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -76,24 +76,19 @@ async fn run_task(
     mut signals: Signals,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let typed_into = plan.spec.terminal && plan.args.interactive;
-    let raw_mode = if typed_into {
-        RawMode::enter(std::io::stdin())
-            .map_err(|error| Failure::io("make the terminal raw", &error, "run without --tty"))?
-    } else {
-        None
-    };
-    let mut streams = Streams::begin(task.take_io())?;
+    let raw_mode = RawMode::of_input(plan.spec.terminal && plan.args.interactive)?;
+    let mut streams = copied(task.take_io())?;
     let before = Instant::now();
     let pid = task.start().await.map_err(|error| why_not_started(&error))?;
     report.pid = Some(pid);
     report.phase("start", before.elapsed());
 
     let before = Instant::now();
-    let mut supervisor = Supervisor::new(task, raw_mode.as_ref(), plan.spec.terminal, plan.args.timeout);
-    let exit =
-        supervisor.run(&mut signals, &mut streams).await.map_err(|error| Failure::of_library(&error))?;
-    report.exit(&exit);
+    let mut supervisor = Supervisor::new(task, Stake::Owner, plan.spec.terminal, raw_mode.as_ref());
+    supervisor = supervisor.timeout(plan.args.timeout);
+    if let Ending::Exit(exit) = supervisor.run(&mut signals, &mut streams).await? {
+        report.exit(&exit);
+    }
     report.phase("run", before.elapsed());
     report.timed_out = supervisor.timed_out();
     streams.drain(&mut signals).await;
@@ -102,6 +97,41 @@ async fn run_task(
         say(&format!("the container was killed after {timeout:?} (--timeout)"), None);
     }
     Ok(())
+}
+
+/// Begins to copy in every direction there is.
+fn copied(io: Option<ProcessIo>) -> Result<Streams, Failure> {
+    let mut streams = Streams::new();
+    let Some(io) = io else { return Ok(streams) };
+    if let Some(pipe) = io.stdout {
+        streams.output(pipe, std::io::stdout())?;
+    }
+    if let Some(pipe) = io.stderr {
+        streams.output(pipe, std::io::stderr())?;
+    }
+    if let Some(pipe) = io.stdin {
+        streams.input(pipe, None, std::future::ready(()))?;
+    }
+    Ok(streams)
+}
+
+impl Watched for Task {
+    async fn wait(&self) -> Result<Exit, Failure> {
+        Task::wait(self).await.map_err(|error| Failure::of_library(&error))
+    }
+
+    async fn obey(&self, order: Order) -> Result<(), Failure> {
+        let done = match order {
+            Order::Signal(signal) => self.kill(signal, false).await,
+            Order::Kill => match self.kill(SIGKILL, true).await {
+                Ok(()) => Ok(()),
+                // Not every shim knows how to kill all; the first process takes the others along.
+                Err(_) => self.kill(SIGKILL, false).await,
+            },
+            Order::Resize(size) => self.resize(size.columns.into(), size.rows.into()).await,
+        };
+        done.map_err(|error| Failure::of_library(&error))
+    }
 }
 
 fn request(plan: &Plan<'_>) -> CreateTask {
@@ -119,7 +149,7 @@ fn request(plan: &Plan<'_>) -> CreateTask {
 }
 
 /// A name as it is, a path from the root: the shim runs in another directory.
-fn named(name_or_path: &str) -> String {
+pub(crate) fn named(name_or_path: &str) -> String {
     let absolute = std::path::absolute(name_or_path).ok().filter(|_| name_or_path.contains('/'));
     absolute
         .and_then(|path| path.into_os_string().into_string().ok())

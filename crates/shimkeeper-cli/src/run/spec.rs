@@ -11,8 +11,8 @@ use shimkeeper_core::{Kind, Mount, TaskKey};
 
 use crate::args::{ContainerArgs, NetworkArg, RunArgs};
 use crate::failure::Failure;
+use crate::foreground::terminal::Size;
 use crate::run::environment;
-use crate::run::terminal::Size;
 
 /// A spec that has passed the check.
 #[derive(Debug)]

@@ -7,13 +7,17 @@
 mod config;
 mod crowd;
 mod life;
+mod place;
 mod real;
 mod real_client;
 mod real_ctr;
+mod real_detached;
 mod real_differential;
 mod real_docker;
+mod real_front;
 mod real_load;
 mod real_operated;
+mod real_stuck;
 mod session;
 mod sockets;
 mod support;

@@ -5,6 +5,7 @@
 //! own applies, together with every group that lists the user as a member.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use shimkeeper_core::{HasKind, Kind};
 
@@ -53,14 +54,27 @@ impl HasKind for UserError {
 
 /// Whom a process runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) additional_gids: BTreeSet<u32>,
+#[non_exhaustive]
+pub struct Identity {
+    /// The user's number.
+    pub uid: u32,
+    /// The number of its primary group.
+    pub gid: u32,
+    /// Its other groups, and the primary one.
+    pub additional_gids: BTreeSet<u32>,
 }
 
 /// The most that is read of a passwd or group file.
 const LIMIT_BYTES: u64 = 4 << 20;
+
+/// Finds `USER[:GROUP]`, as names or numbers, in the root filesystem at `rootfs`.
+///
+/// # Errors
+/// When there is no such user or group, or the files that would say so cannot be read.
+pub fn find_user(rootfs: &Path, text: &str) -> Result<Identity, UserError> {
+    let rootfs = Rootfs::open(rootfs).map_err(|source| UserError::Rootfs { source })?;
+    resolve(&rootfs, text)
+}
 
 /// Resolves `text` in `rootfs`.
 pub(crate) fn resolve(rootfs: &Rootfs, text: &str) -> Result<Identity, UserError> {

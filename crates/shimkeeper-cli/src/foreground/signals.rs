@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
+use crate::failure::Failure;
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -34,7 +36,7 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// Begins to listen; from now on none of them ends this process.
-    pub(crate) fn listen() -> io::Result<Self> {
+    fn listen() -> io::Result<Self> {
         let forwarded = [
             SignalKind::terminate(),
             SignalKind::hangup(),
@@ -51,6 +53,12 @@ impl Signals {
         let sources = forwarded.into_iter().chain(own);
         let sources = sources.map(|(request, kind)| Ok((request, signal(kind)?)));
         Ok(Self { sources: sources.collect::<io::Result<_>>()? })
+    }
+
+    /// The same, told to the user if it fails.
+    pub(crate) fn of_process() -> Result<Self, Failure> {
+        Self::listen()
+            .map_err(|error| Failure::io("listen to signals", &error, "check the limits on open files"))
     }
 
     /// The next one. Several of a kind that arrive together count as one, as everywhere in Unix.

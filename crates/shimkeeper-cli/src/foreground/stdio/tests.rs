@@ -79,7 +79,7 @@ async fn input_is_handed_on_with_its_end() {
     let input = read_in_background(reader.into()).unwrap();
     let (mut container, pipe) = duplex(10);
     let mut running = tokio::task::JoinSet::new();
-    running.spawn(pump_input(input, pipe));
+    running.spawn(pump_input(input, pipe, None));
     let sent = vec![7; 100_000];
     let written = sent.clone();
     let writing = tokio::task::spawn_blocking(move || writer.write_all(&written));

@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
+use crate::failure::Failure;
+
 /// Rows and columns, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
@@ -34,6 +36,15 @@ impl RawMode {
         let raw_mode = Self { terminal, found };
         raw_mode.again()?;
         Ok(Some(raw_mode))
+    }
+
+    /// Of our own input, if the process is typed into on a terminal.
+    pub(crate) fn of_input(typed_into: bool) -> Result<Option<Self>, Failure> {
+        if !typed_into {
+            return Ok(None);
+        }
+        Self::enter(io::stdin())
+            .map_err(|error| Failure::io("make the terminal raw", &error, "run without --tty"))
     }
 
     /// Makes it raw once more: a shell resets the terminal while we are stopped.

@@ -18,6 +18,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::leave::Keys;
+
 /// How long after the end of the process its output may stay silent without being at its end.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -55,19 +57,32 @@ pub(crate) fn read_in_background(input: OwnedFd) -> io::Result<mpsc::Receiver<Ve
     Ok(receiver)
 }
 
-/// Writes what was read to the container, and then the end of it.
+/// Writes what was read to the container, and then the end of it; answers the pipe. With `keys`, `None` when they were
+/// pressed: nothing is at its end then.
 ///
 /// # Cancel safety
 /// What is lost when this is dropped is lost.
-pub(crate) async fn pump_input(mut input: mpsc::Receiver<Vec<u8>>, mut pipe: impl AsyncWrite + Unpin) {
+pub(crate) async fn pump_input<P: AsyncWrite + Unpin>(
+    mut input: mpsc::Receiver<Vec<u8>>,
+    mut pipe: P,
+    mut keys: Option<Keys>,
+) -> Option<P> {
     while let Some(chunk) = input.recv().await {
+        let (chunk, leave) = match &mut keys {
+            Some(keys) => keys.pass(&chunk),
+            None => (chunk, false),
+        };
         if pipe.write_all(&chunk).await.is_err() {
             // The container takes no more.
-            return;
+            return Some(pipe);
+        }
+        if leave {
+            return None;
         }
     }
     // A container that is gone does not miss the end of its input.
     let _ = pipe.shutdown().await;
+    Some(pipe)
 }
 
 /// Copies the container's output to `output` until its end. After `over` silence counts as the end.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The exit code of `shimkeeper run`: the container's, or what kept it from starting.
+//! The exit code of what ran a process in the foreground: the process's, or what kept it from starting.
 //!
 //! As docker has it: 126 when the command cannot be executed, 127 when it is not there, 125 for everything else.
 //! Which it was is the library's to find out: runtimes say it only in prose.
@@ -9,9 +9,9 @@ use shimkeeper::{Diagnosis, Error};
 use crate::failure::EXIT_FAILURE;
 
 /// The command is there, but cannot be executed.
-const EXIT_NOT_EXECUTABLE: u8 = 126;
+pub(crate) const EXIT_NOT_EXECUTABLE: u8 = 126;
 /// The command is not there.
-const EXIT_NOT_FOUND: u8 = 127;
+pub(crate) const EXIT_NOT_FOUND: u8 = 127;
 
 /// The exit code for the status of a process; shims have already made 128+N of signal N.
 pub(crate) fn of_status(status: u32) -> u8 {

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Containers that `shimkeeper run -d` leaves to a daemon, ours or containerd, and what becomes of their output.
+
+use serde_json::json;
+
+use crate::place::Place;
+use crate::real::outcome;
+use crate::support::until;
+
+#[test]
+fn a_whole_life_at_our_daemon() {
+    a_whole_life(Place::ours()).close();
+}
+
+#[test]
+fn a_whole_life_at_containerd() {
+    a_whole_life(Place::containerd()).close();
+}
+
+fn a_whole_life(place: Place) -> Place {
+    let script = "echo out; echo err >&2; trap 'exit 7' TERM; while :; do sleep 0.1; done";
+    place.detach(&["-l", "tier=front", "-l", "new=yes"], "life-web", script);
+    place.bad(&place.run(&["-d"], "life-web", &["/bin/true"]), 125, "already exists", "--name");
+
+    // What it writes is kept, each stream by itself.
+    let logs = |more: &[&str]| place.ran(&[&["logs", "life-web"], more].concat());
+    until("the output", || (logs(&[]).out == "out\n" && logs(&[]).err == "err\n").then_some(()));
+    let stamped = logs(&["-t", "--tail", "10"]).out;
+    let (at, text) = stamped.split_once(' ').unwrap();
+    assert!(at.ends_with('Z') && text == "out\n", "{stamped}");
+    let told = logs(&["-o", "json"]).out;
+    let lines: Vec<serde_json::Value> =
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["schema"] == "shimkeeper.log/1"), "{told}");
+    assert!(lines.iter().any(|line| (&line["stream"], &line["text"]) == (&json!("stderr"), &json!("err\n"))));
+    assert_eq!(
+        (logs(&["--since", "1ms"]).out, logs(&["--since", "1h"]).out),
+        (String::new(), "out\n".to_owned())
+    );
+
+    // It is found by what it is.
+    for filter in ["label=tier=front", "label=new", "id=web", "status=running", "runtime=runc"] {
+        assert_eq!(place.good(&["ps", "-q", "--filter", filter]), "life-web\n", "{filter}");
+    }
+    assert_eq!(place.good(&["ps", "-q", "-a", "-f", "label=tier=back"]), "");
+    let top = place.object(&["top", "life-web"]);
+    let processes = top["processes"].as_array().unwrap();
+    assert!(processes.iter().any(|one| one["command"].as_str().unwrap().contains("trap 'exit 7'")), "{top}");
+    let used = &place.object(&["stats", "--no-stream", "--interval", "200ms", "life-web"])["containers"][0];
+    assert_eq!(used["id"], "life-web");
+    assert!(used["memory_bytes"].as_u64().unwrap() > 0 && used["pids"].as_u64().unwrap() > 0, "{used}");
+    assert!(used["cpu_percent"].as_f64().is_some() && used["cpu_ns"].as_u64().unwrap() > 0, "{used}");
+    assert!(place.good(&["stats", "--no-stream"]).lines().nth(1).unwrap().starts_with("life-web  "));
+
+    // It ends, and is run again, with its output in the same place.
+    let following = place.command(&["logs", "-f", "--tail", "1", "life-web"]).spawn().unwrap();
+    assert_eq!(place.good(&["stop", "--time", "60s", "life-web"]), "life-web\n");
+    let followed = outcome(following);
+    assert_eq!(followed.code, Some(0), "{followed:?}");
+    assert_eq!(place.good(&["ps", "-q", "--filter", "exited=7"]), "life-web\n");
+    place.bad(&["attach", "life-web"], 125, "it does not run", "shimkeeper logs");
+    assert_eq!(place.good(&["start", "life-web"]), "life-web\n");
+    assert_eq!(place.good(&["start", "life-web"]), "life-web\n", "it is what was asked for already");
+    until("the output of both lives", || (logs(&[]).out == "out\nout\n").then_some(()));
+    assert_eq!(place.good(&["pause", "life-web"]), "life-web\n");
+    place.bad(&["start", "life-web"], 125, "it is frozen", "unpause");
+    place.bad(&["rm", "life-web"], 125, "it is paused", "--force");
+    assert_eq!(place.good(&["rm", "-f", "life-web"]), "life-web\n");
+    place.bad(&["logs", "life-web"], 125, "no container", "ps -a");
+    place
+}
+
+#[test]
+fn output_is_kept_to_a_size_and_all_that_is_kept_is_shown() {
+    let place = Place::ours();
+    let script = "i=0; while [ $i -lt 6000 ]; do echo line $i of many; i=$((i+1)); done";
+    place.detach(&["--log-opt", "max-size=64k", "--log-opt", "max-file=2"], "size-web", script);
+    let followed = outcome(place.command(&["logs", "-f", "size-web"]).spawn().unwrap());
+    assert!(followed.out.ends_with("line 5999 of many\n"), "{:?}", followed.out.len());
+    let kept = place.good(&["logs", "size-web"]);
+    let mut numbers = kept.lines().map(|line| line.split(' ').nth(1).unwrap().parse::<u32>().unwrap());
+    let first = numbers.next().unwrap();
+    assert!(first > 0 && numbers.eq(first + 1..6000), "{first}");
+    assert_eq!(place.good(&["logs", "--tail", "2", "size-web"]), "line 5998 of many\nline 5999 of many\n");
+    let dir =
+        std::fs::read_dir(place.logs().join(place.namespace())).unwrap().next().unwrap().unwrap().path();
+    let sizes: Vec<u64> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .collect();
+    assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");
+    assert_eq!(place.good(&["rm", "size-web"]), "size-web\n");
+    place.close();
+}
+
+#[test]
+fn output_goes_elsewhere_when_told_so() {
+    let place = Place::ours();
+    let file = place.dirs().path().join("a log");
+    let uri = format!("file://{}", file.display().to_string().replace(' ', "%20"));
+    place.detach(&["--log-driver", &uri], "file-web", "echo to a file; exec sleep 3600");
+    until("the output", || (place.good(&["logs", "file-web"]) == "to a file\n").then_some(()));
+    place.bad(&["logs", "-t", "file-web"], 125, "without times", "--timestamps");
+    place.detach(&["--log-driver", "none"], "none-web", "echo to nobody; exec sleep 3600");
+    place.bad(&["logs", "none-web"], 125, "not kept", "run -d");
+    place.bad(&["attach", "none-web"], 125, "nowhere that can be read", "exec");
+    place.bad(&place.run(&["-d", "-i"], "typed-web", &["/bin/cat"]), 125, "only with a terminal", "-d -i -t");
+    assert_eq!(place.good(&["rm", "-f", "file-web", "none-web"]), "file-web\nnone-web\n");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "to a file\n", "it is somebody else's");
+    place.close();
+}
+
+#[test]
+fn what_cannot_start_leaves_nothing() {
+    let place = Place::ours();
+    place.bad(&place.run(&["-d"], "nope-web", &["/nope"]), 127, "/nope", "root file system");
+    place.bad(&place.run(&["-d"], "nope-web", &["/etc"]), 126, "/etc", "execute permission");
+    let args = place.run(&["-d", "--runtime", "io.containerd.bogus.v9"], "nope-web", &["/bin/true"]);
+    place.bad(&args, 125, "containerd-shim-bogus-v9", "");
+    assert_eq!(place.good(&["ps", "-a", "-q"]), "");
+    place.close();
+}
