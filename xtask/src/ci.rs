@@ -17,6 +17,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     steps.step("clippy", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
     });
+    // What the workspace is not built with, and would rot.
+    let traces = ["--package", "shimkeeper-daemon", "--features", "otel"];
+    steps.step("traces: clippy", || {
+        cargo(&[&["clippy"], &traces[..], &["--all-targets", "--quiet", "--", "-D", "warnings"]].concat())
+    });
+    steps.step("traces: tests", || cargo(&[&["test", "--quiet"], &traces[..], &["spans::"]].concat()));
     steps.step("tidy", || tidy::run(workspace));
     steps.step("deny", || deny(workspace));
     steps.step("doc", || doc(workspace));

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
+
+use crate::spans;
 use tokio::time::sleep;
 
 /// What all connections have in common.
@@ -53,6 +55,7 @@ pub(crate) struct Full {
 pub(crate) struct Answer<B> {
     body: B,
     _call: Option<InFlight>,
+    span: Option<spans::Request>,
 }
 
 impl Calls {
@@ -127,8 +130,8 @@ pub(crate) fn has_end(path: &str) -> bool {
 }
 
 impl<B> Answer<B> {
-    pub(crate) fn new(body: B, call: Option<InFlight>) -> Self {
-        Self { body, _call: call }
+    pub(crate) fn new(body: B, call: Option<InFlight>, span: Option<spans::Request>) -> Self {
+        Self { body, _call: call, span }
     }
 }
 
@@ -140,7 +143,14 @@ impl<B: Body + Unpin> Body for Answer<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(trailers) = frame.trailers_ref()
+            && let Some(span) = &mut self.span
+        {
+            span.told(trailers);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

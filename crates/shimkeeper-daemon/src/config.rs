@@ -42,6 +42,8 @@ pub struct Config {
     pub debug: Debug,
     /// Figures for Prometheus.
     pub metrics: MetricsConfig,
+    /// Spans for OpenTelemetry.
+    pub tracing: TracingConfig,
     /// What clients can take up.
     pub limits: Limits,
     /// How long shims may take.
@@ -128,6 +130,15 @@ pub struct MetricsConfig {
     pub grpc_histogram: bool,
 }
 
+/// Spans for OpenTelemetry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TracingConfig {
+    /// A collector that takes OTLP over gRPC, as `http://HOST:PORT`; empty for where `OTEL_EXPORTER_OTLP_ENDPOINT` says,
+    /// and for nowhere if that says nothing. Needs the cargo feature `otel`.
+    pub endpoint: String,
+}
+
 /// What clients can take up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -170,6 +181,7 @@ impl Default for Config {
             ttrpc: Ttrpc::default(),
             debug: Debug::default(),
             metrics: MetricsConfig::default(),
+            tracing: TracingConfig::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             plugins: Plugins::default(),
@@ -221,6 +233,7 @@ impl Config {
             ("ttrpc", self.ttrpc != other.ttrpc),
             ("debug.format", self.debug.format != other.debug.format),
             ("metrics", self.metrics != other.metrics),
+            ("tracing", self.tracing != other.tracing),
             ("plugins", self.plugins != other.plugins),
         ];
         pairs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

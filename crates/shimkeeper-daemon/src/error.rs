@@ -48,6 +48,12 @@ pub enum DaemonError {
         /// Why not.
         source: io::Error,
     },
+    /// Spans cannot be sent.
+    #[error("cannot send spans")]
+    Traces {
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The records cannot be used.
     #[error("the records of containers cannot be used")]
     Store {
@@ -75,6 +81,9 @@ impl DaemonError {
                 source.hint().unwrap_or("see root and state in `shimkeeper config dump`")
             }
             Self::Metrics { .. } => "see metrics.address in `shimkeeper config dump`; empty, there are none",
+            Self::Traces { .. } => {
+                "see tracing.endpoint in `shimkeeper config dump`, and OTEL_EXPORTER_OTLP_ENDPOINT"
+            }
             Self::System { .. } => "check the limits on processes and open files",
             Self::Store { .. } => "nothing was changed; the tasks go on",
         }
@@ -88,6 +97,7 @@ impl HasKind for DaemonError {
             Self::Socket { source } => source.kind(),
             Self::Library { source } => source.kind(),
             Self::Metrics { source, .. } | Self::System { source, .. } => Kind::of_io(source),
+            Self::Traces { .. } => Kind::InvalidArgument,
             Self::Store { source } => source.kind(),
         }
     }

@@ -12,14 +12,16 @@ mod logging;
 mod memory;
 mod metrics;
 mod notify;
+mod observers;
 mod run;
 mod server;
 mod signals;
 mod socket;
+mod spans;
 
 pub use config::{
     Config, ConfigError, DEFAULT_FILE, Debug, Format, Grpc, Level, Limits, MetricsConfig, Overrides, Plugins,
-    Shims, Timeouts, Ttrpc,
+    Shims, Timeouts, TracingConfig, Ttrpc,
 };
 pub use error::DaemonError;
 pub use run::{Sources, run};

@@ -8,6 +8,7 @@
 //! Tasks and shims are never touched by it: it comes and goes beside them.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,11 @@ use crate::controls::Controls;
 use crate::error::DaemonError;
 use crate::logging::Log;
 use crate::metrics::{Counted, Endpoint, Metrics, Sampled};
+use crate::observers::Observers;
+use crate::server::Served;
 use crate::signals::{Ask, Signals};
 use crate::socket::{Activated, Socket};
+use crate::spans::Spans;
 use crate::{dump, identity, memory, notify, server};
 
 /// How long calls in flight, creations and deletions above all, may go on when the daemon stops.
@@ -110,6 +114,7 @@ struct Daemon {
     controls: Controls,
     /// Figures and where they are served; none without an address.
     metrics: Option<(Metrics, Endpoint)>,
+    spans: Option<Spans>,
 }
 
 impl Daemon {
@@ -133,8 +138,9 @@ impl Daemon {
         };
         let counted = endpoint.as_ref().map(|_| Counted::new(config.metrics.grpc_histogram));
         let mut library = library_config(&config, shims_at, &shims_socket)?;
-        if let Some(counted) = &counted {
-            library = library.observer(Arc::new(counted.clone()));
+        let spans = Spans::start(&config.tracing.endpoint)?;
+        if let Some(observer) = Observers::of(counted.as_ref(), spans.as_ref()) {
+            library = library.observer(observer);
         }
         let manager = Manager::open(library).await?;
         let (store, uuid) = records(&config).await?;
@@ -160,15 +166,17 @@ impl Daemon {
             (metrics, endpoint)
         });
         let controls = Controls { sources, config, log, manager, store, gate, calls, started, adopted };
-        Ok(Self { signals, socket, _shims_socket: shims_socket, services, controls, metrics })
+        Ok(Self { signals, socket, _shims_socket: shims_socket, services, controls, metrics, spans })
     }
 
     async fn live(mut self) -> Result<(), DaemonError> {
         let controls = &mut self.controls;
         let stop = CancellationToken::new();
-        let (api, gate, calls) = (self.services.api(), controls.gate.clone(), controls.calls.clone());
+        let gate = controls.gate.clone();
+        let served =
+            Served { api: self.services.api(), calls: controls.calls.clone(), spans: self.spans.clone() };
         {
-            let mut serving = std::pin::pin!(server::serve(&self.socket, api, gate, calls, stop.clone()));
+            let mut serving = std::pin::pin!(server::serve(&self.socket, served, gate, stop.clone()));
             let mut watchdog = std::pin::pin!(notify::watchdog());
             let mut figures = std::pin::pin!(figures(self.metrics, stop.clone()));
             let quiet = controls.calls.clone();
@@ -197,34 +205,42 @@ impl Daemon {
                     },
                 }
             }
-            notify::stopping();
-            let calls = &controls.calls;
-            tracing::info!(in_flight = calls.brief(), "stopping; tasks and shims live on");
             stop.cancel();
-            let mut is_over = false;
-            let drained = async {
-                tokio::select! {
-                    () = calls.idle() => {}
-                    _all_gone = &mut serving => is_over = true,
-                    // Asked twice, it does not wait.
-                    _again = self.signals.next() => {}
-                }
-            };
-            if timeout(GRACE, drained).await.is_err() {
-                tracing::warn!(in_flight = calls.brief(), "calls are cut off");
-            }
-            // Those that wait for an exit are told, and subscribers get the end of their stream.
-            let left = timeout(LEAVING, controls.manager.clone().detach()).await;
-            if left.is_err() {
-                tracing::warn!("leaving while files are still being written");
-            }
-            if !is_over {
-                // In vain where a client does not read; it sees the end of its connection.
-                let _ = timeout(FAREWELL, &mut serving).await;
-            }
+            leave(controls, &mut self.signals, serving).await;
+        }
+        if let Some(spans) = self.spans {
+            spans.end().await;
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Ends what is under way, each thing with its time; `serving` has been told to end.
+async fn leave(controls: &Controls, signals: &mut Signals, mut serving: Pin<&mut impl Future>) {
+    notify::stopping();
+    let calls = &controls.calls;
+    tracing::info!(in_flight = calls.brief(), "stopping; tasks and shims live on");
+    let mut is_over = false;
+    let drained = async {
+        tokio::select! {
+            () = calls.idle() => {}
+            _all_gone = &mut serving => is_over = true,
+            // Asked twice, it does not wait.
+            _again = signals.next() => {}
+        }
+    };
+    if timeout(GRACE, drained).await.is_err() {
+        tracing::warn!(in_flight = calls.brief(), "calls are cut off");
+    }
+    // Those that wait for an exit are told, and subscribers get the end of their stream.
+    let left = timeout(LEAVING, controls.manager.clone().detach()).await;
+    if left.is_err() {
+        tracing::warn!("leaving while files are still being written");
+    }
+    if !is_over {
+        // In vain where a client does not read; it sees the end of its connection.
+        let _ = timeout(FAREWELL, serving).await;
     }
 }
 

@@ -20,14 +20,24 @@ use crate::accept::{self, Gate};
 use crate::calls::{Answer, Calls, Line};
 use crate::error::DaemonError;
 use crate::socket::Socket;
+use crate::spans::Spans;
 
 /// The largest list of headers of a call, in bytes: what containerd's clients send has less than a hundredth of it.
 const HEADERS: u32 = 64 << 10;
+
+/// What is served to everybody.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub(crate) api: Api,
+    pub(crate) calls: Calls,
+    pub(crate) spans: Option<Spans>,
+}
 
 /// Whom a connection is served to.
 #[derive(Debug)]
 struct Client {
     api: Api,
+    spans: Option<Spans>,
     peer: Option<Peer>,
     line: Line,
 }
@@ -44,9 +54,8 @@ struct Owned {
 /// Dropping it leaves what is still connected to the runtime.
 pub(crate) async fn serve(
     socket: &Socket,
-    api: Api,
+    served: Served,
     gate: Arc<Gate>,
-    calls: Calls,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
     let failed = |source| DaemonError::System { verb: "listen", source };
@@ -55,7 +64,8 @@ pub(crate) async fn serve(
     let accepting = async {
         loop {
             let (stream, place) = accept::next(&listener, &gate).await;
-            let client = Client { api: api.clone(), peer: peer(&stream), line: calls.line() };
+            let Served { api, calls, spans } = served.clone();
+            let client = Client { api, spans, peer: peer(&stream), line: calls.line() };
             let (owned, stop) = (Owned { tasks: tasks.clone() }, stop.clone());
             tasks.spawn(async move {
                 connection(stream, client, owned, stop).await;
@@ -108,14 +118,21 @@ impl hyper::service::Service<Request<Incoming>> for Client {
             Err(full) => {
                 let text = format!("this connection has {} calls in flight, and may have no more", full.most);
                 let refused = tonic::Status::resource_exhausted(text).into_http::<Body>();
-                return Box::pin(std::future::ready(Ok(refused.map(|body| Answer::new(body, None)))));
+                return Box::pin(std::future::ready(Ok(refused.map(|body| Answer::new(body, None, None)))));
             }
         };
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
+        let mut span = self.spans.as_ref().map(|spans| spans.request(&mut request));
         let answer = tonic::codegen::Service::call(&mut self.api.clone(), request);
-        Box::pin(async move { Ok(answer.await?.map(|body| Answer::new(body, Some(call)))) })
+        Box::pin(async move {
+            let answer = answer.await?;
+            if let Some(span) = &mut span {
+                span.told(answer.headers());
+            }
+            Ok(answer.map(|body| Answer::new(body, Some(call), span)))
+        })
     }
 }
 

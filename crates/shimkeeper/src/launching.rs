@@ -322,7 +322,7 @@ async fn dial_and_greet(
     let connection =
         seat.connect(&draft.env, params, mode, deadline).await.map_err(|e| Error::new(Step::Dial, e))?;
     let greet = dialing::greet(draft.role, id, connection.clone(), deadline);
-    draft.env.observed(draft.binary.path(), "Connect", greet).await.map_err(|e| {
+    draft.env.observed(draft.binary.path(), "Connect", Box::pin(greet)).await.map_err(|e| {
         connection.close();
         Error::new(Step::Probe, e)
     })

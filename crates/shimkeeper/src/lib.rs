@@ -101,7 +101,7 @@ pub use exits::ExitRecord;
 pub use health::{Health, HealthState};
 pub use lock::LockError;
 pub use manager::Manager;
-pub use observer::{Asked, Dropped, Observer, runtime_name};
+pub use observer::{Asked, Dropped, Observer, Span, runtime_name};
 pub use phases::{Phase, Phases};
 pub use process::Process;
 pub use resources::Resources;

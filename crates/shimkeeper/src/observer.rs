@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use shimkeeper_core::{HasKind, Kind, Provenance};
 
+use crate::trace::{self, TraceContext};
+
 /// Told what happens, on the way of it: what it does must be short, and never wait.
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A shim was asked something, or its binary run, and that is over. `Wait` is not told, which has no time of its own.
@@ -18,6 +20,22 @@ pub trait Observer: Send + Sync + fmt::Debug {
 
     /// An event that came in is not passed on.
     fn dropped(&self, why: Dropped);
+
+    /// A shim is about to be asked something as a part of `parent`, which is empty for what the manager does of its own
+    /// accord. By default nobody keeps a span of it, and the shim is told of `parent`.
+    fn traces(&self, binary: &Path, method: &'static str, parent: &TraceContext) -> Option<Box<dyn Span>> {
+        let _ = (binary, method, parent);
+        None
+    }
+}
+
+/// A span that somebody keeps of a question.
+pub trait Span: Send {
+    /// What the shim is told that it is asked for.
+    fn context(&self) -> TraceContext;
+
+    /// The question is over.
+    fn ended(self: Box<Self>, outcome: Result<(), Kind>);
 }
 
 /// What a shim was asked, and how that ended.
@@ -74,6 +92,7 @@ struct Question<'a> {
     method: &'static str,
     began: Instant,
     outcome: Result<(), Kind>,
+    span: Option<Box<dyn Span>>,
 }
 
 /// Asks, and tells the observer how it went.
@@ -86,14 +105,19 @@ pub(crate) async fn observed<T, E: HasKind>(
     method: &'static str,
     asking: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
+    let mut trace = trace::current();
     let mut question = observer.map(|observer| Question {
+        span: observer.traces(binary, method, &trace),
         observer: &**observer,
         binary,
         method,
         began: Instant::now(),
         outcome: Err(Kind::Canceled),
     });
-    let answer = asking.await;
+    if let Some(span) = question.as_ref().and_then(|question| question.span.as_ref()) {
+        trace = span.context();
+    }
+    let answer = trace::scoped(trace, asking).await;
     if let Some(question) = &mut question {
         question.outcome = answer.as_ref().map(drop).map_err(HasKind::kind);
     }
@@ -103,6 +127,9 @@ pub(crate) async fn observed<T, E: HasKind>(
 impl Drop for Question<'_> {
     fn drop(&mut self) {
         let took = self.began.elapsed();
+        if let Some(span) = self.span.take() {
+            span.ended(self.outcome);
+        }
         self.observer.asked(&Asked::new(self.binary, self.method, self.outcome, took));
     }
 }

@@ -312,7 +312,8 @@ impl Shim {
         }
         let waiting = self.vitals.waiting(method);
         // In a box, because every method of a handle has this future in its own.
-        let asking = rpc(connection, Call::within(deadline).traced(trace::current()));
+        // Not before it is asked: it is then that its trace is known.
+        let asking = async move { rpc(connection, Call::within(deadline).traced(trace::current())).await };
         let answer = Box::pin(self.env.observed(self.binary.path(), method, asking));
         // A manager that leaves does not wait for a slow shim.
         let Some(answer) = self.env.scope.detach_token().run_until_cancelled(answer).await else {

@@ -21,6 +21,11 @@ pub async fn traced<F: Future>(trace: TraceContext, work: F) -> F::Output {
     TRACE.scope(trace, work).await
 }
 
+/// Does some work as a part of this trace and no other.
+pub(crate) fn scoped<F: Future>(trace: TraceContext, work: F) -> impl Future<Output = F::Output> {
+    TRACE.scope(trace, work)
+}
+
 /// The trace that the caller's work is a part of.
 pub(crate) fn current() -> TraceContext {
     TRACE.try_with(Clone::clone).unwrap_or_default()

@@ -107,6 +107,18 @@ fn its_log_can_be_objects() {
     }
 }
 
+#[cfg(not(feature = "otel"))]
+#[test]
+fn spans_that_the_environment_asks_for_and_nobody_sends_are_told() {
+    let daemon = Daemon::start_as(|dirs| {
+        let mut command = plain(dirs);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317");
+        command
+    });
+    let log = daemon.logged("built without traces");
+    assert!(log.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{log}");
+}
+
 #[test]
 fn the_watchdog_is_fed() {
     let daemon = Daemon::start_as(|dirs| {

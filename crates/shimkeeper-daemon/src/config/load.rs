@@ -9,6 +9,7 @@ use shimkeeper_core::{HasKind, Kind};
 use super::{Config, DEFAULT_FILE, Level, NEWEST_VERSION};
 use crate::metrics::is_address;
 use crate::socket::MAX_PATH;
+use crate::spans;
 
 /// What the command line or the environment says; it counts more than the file.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +120,7 @@ impl Config {
         })
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
         let wrong = |key, problem: &str| Err(ConfigError::Value { key, problem: problem.to_owned() });
         if self.version.is_some_and(|version| version > NEWEST_VERSION) {
             return wrong("version", "there is no such version of containerd's format; leave the key out");
@@ -155,6 +156,9 @@ impl Config {
         let address = &self.metrics.address;
         if !address.is_empty() && !is_address(address) {
             return wrong("metrics.address", &format!("{address:?} is not HOST:PORT, as 127.0.0.1:1338 is"));
+        }
+        if let Some(problem) = spans::objection(&self.tracing.endpoint) {
+            return wrong("tracing.endpoint", &problem);
         }
         let limits = &self.limits;
         if [limits.connections, limits.connections_per_user, limits.calls_per_connection].contains(&0) {

@@ -87,6 +87,7 @@ fn what_cannot_work_is_refused_by_its_key() {
         ("[grpc]\naddress = \"\"", "grpc.address"),
         ("[grpc]\naddress = \"/s\"\n[ttrpc]\naddress = \"/s\"", "ttrpc.address"),
         ("[metrics]\naddress = \"9090\"", "metrics.address"),
+        ("[tracing]\nendpoint = \"127.0.0.1:4317\"", "tracing.endpoint"),
         ("[limits]\nconnections = 0", "limits"),
         ("[timeouts]\nkill = \"0s\"", "timeouts"),
         ("[plugins.\"io.containerd.shim.v1.manager\"]\nenv = [\"=x\"]", "plugins."),
@@ -126,4 +127,16 @@ fn what_needs_a_restart_is_known() {
     other.grpc.gid = Some(1);
     other.debug.format = Format::Json;
     assert_eq!(Config::default().fixed_differences(&other), ["grpc", "debug.format"]);
+}
+
+#[test]
+fn spans_without_the_feature_are_refused_with_what_to_do() {
+    let text = "[tracing]\nendpoint = \"http://127.0.0.1:4317\"\n";
+    let parsed = parse(text).unwrap().check();
+    if cfg!(feature = "otel") {
+        parsed.unwrap();
+    } else {
+        let said = parsed.unwrap_err().to_string();
+        assert!(said.starts_with("tracing.endpoint") && said.contains("cargo feature `otel`"), "{said}");
+    }
 }
