@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use shimkeeper::{ExecId, IdError, Kind, Namespace, TaskId, TaskKey};
+use shimkeeper::{ExecId, IdError, Kind, Namespace, SandboxKey, TaskId, TaskKey};
 use tonic::{Request, Status};
 
 use crate::status;
@@ -76,8 +76,21 @@ pub(crate) fn audit<T>(
     exec: &str,
     signal: Option<u32>,
 ) {
-    let peer = request.extensions().get::<Peer>();
-    let (uid, pid) = (peer.map(|peer| peer.uid), peer.and_then(|peer| peer.pid));
+    let (uid, pid) = who(request);
     let (namespace, task) = (&task.namespace, &task.id);
+    let exec = Some(exec).filter(|exec| !exec.is_empty());
     tracing::info!(target: "shimkeeper::audit", method, %namespace, %task, exec, signal, uid, pid, "call");
+}
+
+/// The same of a sandbox.
+pub(crate) fn audit_sandbox<T>(request: &Request<T>, method: &'static str, sandbox: &SandboxKey) {
+    let (uid, pid) = who(request);
+    let (namespace, sandbox) = (&sandbox.namespace, &sandbox.id);
+    tracing::info!(target: "shimkeeper::audit", method, %namespace, %sandbox, uid, pid, "call");
+}
+
+/// User and process of the peer, as the kernel names them.
+fn who<T>(request: &Request<T>) -> (Option<u32>, Option<i32>) {
+    let peer = request.extensions().get::<Peer>();
+    (peer.map(|peer| peer.uid), peer.and_then(|peer| peer.pid))
 }

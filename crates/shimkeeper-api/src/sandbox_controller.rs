@@ -87,6 +87,7 @@ impl Controller for SandboxControllerService {
     ) -> Result<Response<wire::ControllerStartResponse>, Status> {
         let wire::ControllerStartRequest { sandbox_id, sandboxer } = request.get_ref();
         let sandbox = self.sandbox(&request, sandboxer, sandbox_id)?;
+        caller::audit_sandbox(&request, "StartSandbox", &sandbox.key());
         let started = sandbox.start().await.map_err(|e| status::of_library(&e))?;
         let (address, version) = sandbox.endpoint().unwrap_or_default();
         Ok(Response::new(wire::ControllerStartResponse {
@@ -122,10 +123,11 @@ impl Controller for SandboxControllerService {
     ) -> Result<Response<wire::ControllerStopResponse>, Status> {
         let wire::ControllerStopRequest { sandbox_id, timeout_secs, sandboxer } = request.get_ref();
         match self.sandbox(&request, sandboxer, sandbox_id) {
-            Ok(sandbox) => sandbox
-                .stop(Duration::from_secs((*timeout_secs).into()))
-                .await
-                .map_err(|e| status::of_library(&e))?,
+            Ok(sandbox) => {
+                caller::audit_sandbox(&request, "StopSandbox", &sandbox.key());
+                let within = Duration::from_secs((*timeout_secs).into());
+                sandbox.stop(within).await.map_err(|e| status::of_library(&e))?;
+            }
             // What is not there has stopped.
             Err(error) if error.code() == tonic::Code::NotFound && sandboxer == SANDBOXER => {}
             Err(error) => return Err(error),
@@ -181,6 +183,7 @@ impl Controller for SandboxControllerService {
     ) -> Result<Response<wire::ControllerShutdownResponse>, Status> {
         let wire::ControllerShutdownRequest { sandbox_id, sandboxer } = request.get_ref();
         let sandbox = self.sandbox(&request, sandboxer, sandbox_id)?;
+        caller::audit_sandbox(&request, "ShutdownSandbox", &sandbox.key());
         sandbox.shutdown().await.map_err(|e| status::of_library(&e))?;
         Ok(Response::new(wire::ControllerShutdownResponse {}))
     }

@@ -64,6 +64,9 @@ impl Tasks for TasksService {
         request: Request<wire::CreateTaskRequest>,
     ) -> Result<Response<wire::CreateTaskResponse>, Status> {
         let namespace = caller::namespace(&request)?;
+        if let Some(key) = caller::key(&namespace, &request.get_ref().container_id) {
+            caller::audit(&request, "Create", &key, "", None);
+        }
         let task = create::request(&self.0.store, &namespace, request.into_inner())?;
         let task = self.0.manager.create(task).await.map_err(|e| status::of_library(&e))?;
         let container_id = task.key().id.to_string();

@@ -96,7 +96,7 @@ pub struct Debug {
 pub enum Level {
     /// Everything.
     Trace,
-    /// What a developer looks at; shims log at this level too then.
+    /// What a developer looks at; shims that are launched then log in detail too.
     Debug,
     /// What an operator looks at.
     #[default]
@@ -107,6 +107,13 @@ pub enum Level {
     /// What failed. containerd's two levels above it are taken for this one.
     #[serde(alias = "fatal", alias = "panic")]
     Error,
+}
+
+impl Level {
+    /// Whether shims are to log in detail too.
+    pub(crate) fn is_detailed(self) -> bool {
+        matches!(self, Self::Debug | Self::Trace)
+    }
 }
 
 /// In words or in objects.

@@ -64,6 +64,7 @@ impl Controls {
         self.calls.set_most_per_connection(new.limits.calls_per_connection);
         self.manager.set_deadlines(new.timeouts.deadlines());
         self.log.set_level(new.debug.level);
+        self.manager.set_debug(new.debug.level.is_detailed());
         (self.config.limits, self.config.timeouts) = (new.limits, new.timeouts);
         self.config.debug.level = new.debug.level;
         tracing::info!("configuration read again");

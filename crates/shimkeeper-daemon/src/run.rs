@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::Gate;
 use crate::calls::Calls;
-use crate::config::{Config, Level, Overrides};
+use crate::config::{Config, Overrides};
 use crate::controls::Controls;
 use crate::error::DaemonError;
 use crate::logging::Log;
@@ -277,7 +277,7 @@ fn library_config(
     let mut library = shimkeeper::Config::new(&config.state, &config.root)
         .address(config.grpc.address.to_string_lossy())
         .events_socket(shims_at, shims_socket.listener()?)
-        .debug(matches!(config.debug.level, Level::Debug | Level::Trace))
+        .debug(config.debug.level.is_detailed())
         .deadlines(config.timeouts.deadlines());
     if !shims.socket_dir.as_os_str().is_empty() {
         library = library.socket_dir(&shims.socket_dir);

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use shimkeeper_core::{HasKind, Incarnation, TaskKey};
 use shimkeeper_events::{Envelope, Exchange};
@@ -26,6 +27,8 @@ pub(crate) struct Env {
     /// Those of every shim that has none of its runtime.
     pub(crate) deadlines: Timing,
     pub(crate) runtime_deadlines: Vec<(Runtime, Timing)>,
+    /// Whether shims that are launched log in detail.
+    pub(crate) debug: AtomicBool,
     pub(crate) dirs: StateDirs,
     /// The same, with the bundles of sandboxes.
     pub(crate) sandbox_dirs: StateDirs,
@@ -126,7 +129,7 @@ impl Env {
             address: self.address.clone(),
             ttrpc_address: self.events_socket.clone(),
             publish_binary: self.publish_binary.clone(),
-            debug: self.config.debug,
+            debug: self.debug.load(Ordering::Relaxed),
             env: self.config.env.clone(),
             mark: incarnation,
             socket_dir: self.config.socket_dir.clone(),

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shimkeeper_core::{Any, SandboxKey, TaskKey};
@@ -120,6 +121,11 @@ impl Manager {
     /// what is asked from now on, also of shims that are there; what is under way keeps the time it was given.
     pub fn set_deadlines(&self, deadlines: Deadlines) {
         self.inner.env.deadlines.set(deadlines);
+    }
+
+    /// Whether shims that are launched from now on log in detail ([`Config::debug`]).
+    pub fn set_debug(&self, debug: bool) {
+        self.inner.env.debug.store(debug, Ordering::Relaxed);
     }
 
     /// Makes a task: its bundle, its shim, its container. The container's init waits to be started.
@@ -398,6 +404,7 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
     let env = Env {
         deadlines: Timing::new(config.deadlines.clone()),
         runtime_deadlines,
+        debug: AtomicBool::new(config.debug),
         boot_id,
         search,
         dialects: DialectMemory::default(),

@@ -98,6 +98,14 @@ fn a_stuck_shim_is_seen_and_timeouts_change_meanwhile() {
     kill_process(shim, Signal::CONT).unwrap();
     becomes(at, "shimkeeper_shims{state=\"serving\",health=\"healthy\"}", |value| value >= 1.0);
     host.remove("steady-one");
+    let log = host.daemon.log();
+    let audited: Vec<&str> = log.lines().filter(|line| line.contains("shimkeeper::audit")).collect();
+    for method in ["Create", "Start", "Kill", "Delete"] {
+        let line = audited.iter().find(|line| line.contains(&format!("method=\"{method}\"")));
+        let line = line.unwrap_or_else(|| panic!("{method} is not in {audited:#?}"));
+        assert!(line.contains("namespace=default task=steady-one"), "{line}");
+        assert!(line.contains("uid=0 pid="), "{line}");
+    }
     becomes(at, "shimkeeper_exits_total{provenance=\"observed\"}", |value| value >= 1.0);
     becomes(at, "shimkeeper_shims{state=\"serving\",health=\"healthy\"}", |value| value < 1.0);
     host.close();
