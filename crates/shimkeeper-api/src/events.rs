@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `Events`: what happened, for whoever wants to know. A subscriber sees every namespace unless it filters.
 
-use std::pin::Pin;
+pub(crate) mod feed;
+
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use shimkeeper::events::{Envelope, EnvelopeError, Filters, Subscription, Topic, TopicError};
-use shimkeeper::{HasKind, Kind};
+use shimkeeper::HasKind;
+use shimkeeper::events::{Envelope, EnvelopeError, Topic, TopicError};
 use shimkeeper_proto::containerd::services::events::ttrpc::v1 as ingress;
 use shimkeeper_proto::containerd::services::events::v1::events_server::Events;
 use shimkeeper_proto::containerd::services::events::v1::{ForwardRequest, PublishRequest, SubscribeRequest};
 use shimkeeper_proto::containerd::types;
 use shimkeeper_proto::google::protobuf::Empty;
-use tonic::codegen::tokio_stream::Stream;
+use tonic::codegen::tokio_stream;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{Inner, caller, convert, status};
@@ -40,20 +40,14 @@ impl Events for EventsService {
         Ok(Response::new(Empty::default()))
     }
 
-    type SubscribeStream = EventStream;
+    type SubscribeStream = tokio_stream::Empty<Result<types::Envelope, Status>>;
 
     async fn subscribe(
         &self,
-        request: Request<SubscribeRequest>,
+        _request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let filters = Filters::parse(&request.get_ref().filters).map_err(|error| {
-            // Without a code of its own, as containerd has it.
-            let text = status::of_filter(&error).message().to_owned();
-            let what = "subscription error: failed parsing subscription filters";
-            status::verbatim(Kind::Unknown, format!("{what}: {text}"))
-        })?;
-        let subscription = self.0.manager.events(filters).map_err(|e| of_events(&e))?;
-        Ok(Response::new(EventStream(subscription)))
+        // The stub wants one; what is called is the feed.
+        Err(Status::unimplemented("subscriptions are served by the feed"))
     }
 }
 
@@ -66,21 +60,4 @@ fn of_events(error: &(impl HasKind + std::error::Error)) -> Status {
         source = cause.source();
     }
     status::of(error.kind(), text)
-}
-
-/// A subscription as messages.
-#[derive(Debug)]
-pub(crate) struct EventStream(Subscription);
-
-impl Stream for EventStream {
-    type Item = Result<types::Envelope, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_next(cx).map(|next| match next {
-            Ok(Some(event)) => Some(Ok(event.to_wire())),
-            // An end without an error would tell the client that it had meant to end.
-            Ok(None) => Some(Err(status::of(Kind::Unavailable, "the server is shutting down"))),
-            Err(ended) => Some(Err(of_events(&ended))),
-        })
-    }
 }

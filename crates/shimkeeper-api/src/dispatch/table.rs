@@ -16,6 +16,7 @@ use shimkeeper_proto::shimkeeper::v1 as keeper;
 use tonic::codegen::Service as _;
 
 use super::Entry;
+use crate::events::feed::{self, Feed};
 use crate::{Inner, MessageLimits};
 
 /// One entry: a stub's server, the names of its service and methods, and what handles them.
@@ -38,13 +39,7 @@ pub(super) fn running(inner: &Arc<Inner>, limits: MessageLimits) -> Vec<Entry> {
             tasks::TASKS_METHODS,
             crate::tasks::TasksService(inner.clone())
         ),
-        entry!(
-            limits,
-            events::events_server::EventsServer,
-            events::EVENTS_SERVICE,
-            events::EVENTS_METHODS,
-            crate::events::EventsService(inner.clone())
-        ),
+        events(inner, limits),
         entry!(
             limits,
             introspection::introspection_server::IntrospectionServer,
@@ -74,6 +69,18 @@ pub(super) fn running(inner: &Arc<Inner>, limits: MessageLimits) -> Vec<Entry> {
             crate::keeper::KeeperService(inner.clone())
         ),
     ]
+}
+
+/// Events: all but the feed is the stub's.
+fn events(inner: &Arc<Inner>, limits: MessageLimits) -> Entry {
+    let feed = Feed { inner: inner.clone(), limits };
+    let server = events::events_server::EventsServer::new(crate::events::EventsService(inner.clone()))
+        .max_decoding_message_size(limits.receive)
+        .max_encoding_message_size(limits.send);
+    Entry::new(events::EVENTS_SERVICE, &events::EVENTS_METHODS, move |request| match request.uri().path() {
+        feed::PATH => feed.call(request),
+        _ => server.clone().call(request),
+    })
 }
 
 /// What is about records.
