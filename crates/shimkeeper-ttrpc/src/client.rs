@@ -12,6 +12,7 @@
 
 mod calls;
 mod driver;
+mod end;
 mod request;
 mod shared;
 
@@ -22,9 +23,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 
 pub use self::driver::Driver;
+use self::end::End;
 use self::request::Encoder;
 use self::shared::Shared;
 use crate::error::{CallError, CloseReason};
@@ -40,7 +41,7 @@ pub struct Client {
 /// Learns of the end of a connection without keeping it open.
 #[derive(Clone, Debug)]
 pub struct CloseWatch {
-    closed: watch::Receiver<Option<CloseReason>>,
+    end: Arc<End>,
 }
 
 /// What a client holds at most, and how patient it is.
@@ -148,17 +149,17 @@ impl Client {
     /// # Cancel safety
     /// Cancel safe, and for any number of waiters.
     pub async fn closed(&self) -> CloseReason {
-        self.close_watch().closed().await
+        self.handle.shared.end().come().await
     }
 
     /// Why the connection ended, if it has.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.handle.shared.close_reason()
+        self.handle.shared.end().reason()
     }
 
     /// A way to wait for the end that does not keep the connection open, as a clone of the client would.
     pub fn close_watch(&self) -> CloseWatch {
-        CloseWatch { closed: self.handle.shared.watch() }
+        CloseWatch { end: Arc::clone(self.handle.shared.end()) }
     }
 
     async fn exchange(&self, encoder: &Encoder<'_>, options: &CallOptions) -> Result<Bytes, CallError> {
@@ -184,15 +185,14 @@ impl CloseWatch {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn closed(&mut self) -> CloseReason {
-        let reason = self.closed.wait_for(Option::is_some).await.map(|reason| reason.clone());
-        // Without a sender both the clients and the driver are gone, and each closes before it goes.
-        reason.ok().flatten().unwrap_or(CloseReason::Local)
+    pub async fn closed(&self) -> CloseReason {
+        // Clients and driver each tell it before they go, so it comes.
+        self.end.come().await
     }
 
     /// Why the connection ended, if it has.
     pub fn reason(&self) -> Option<CloseReason> {
-        self.closed.borrow().clone()
+        self.end.reason()
     }
 }
 

@@ -34,7 +34,6 @@ impl Driver {
     pub async fn run(mut self) {
         let Some(mut inbox) = self.inbox.take() else { return };
         let shared = &self.shared;
-        let mut closed = shared.watch();
         let writing = async {
             let reason = shared.outbox.drive().await;
             // A peer that answers and goes away makes the next write fail before its answer is read.
@@ -42,7 +41,7 @@ impl Driver {
             reason
         };
         let reason = tokio::select! {
-            _ = closed.wait_for(Option::is_some) => return,
+            _ = shared.end().come() => return,
             reason = read(&mut inbox, shared) => reason,
             reason = writing => reason,
         };

@@ -4,14 +4,15 @@
 //! Locks nest in one order: the outbox's, then the calls'. Neither is held across an await.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::BufMut;
 use tokio::io::AsyncWrite;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::ClientLimits;
 use super::calls::{Arrival, Calls, Reply};
+use super::end::End;
 use super::request::Encoder;
 use crate::error::{CallError, CloseReason};
 use crate::outbox::{AtOnce, Outbox};
@@ -24,7 +25,7 @@ pub(super) struct Shared {
     calls: Mutex<Calls>,
     /// Bounds the calls, those that wait for room included.
     admission: Semaphore,
-    closed: watch::Sender<Option<CloseReason>>,
+    end: Arc<End>,
 }
 
 /// Forgets its call when dropped.
@@ -40,7 +41,7 @@ impl Shared {
             outbox: Outbox::new(write, limits.buffer_bytes),
             calls: Mutex::new(Calls::new()),
             admission: Semaphore::new(limits.calls.min(Semaphore::MAX_PERMITS)),
-            closed: watch::Sender::new(None),
+            end: Arc::default(),
             limits,
         }
     }
@@ -79,11 +80,7 @@ impl Shared {
     /// Ends the connection. The outbox keeps the first reason, and that is the one that everybody gets.
     pub(super) fn close(&self, reason: CloseReason) {
         let reason = self.outbox.close(reason);
-        self.closed.send_if_modified(|closed| {
-            let first = closed.is_none();
-            closed.get_or_insert_with(|| reason.clone());
-            first
-        });
+        self.end.tell(reason.clone());
         // The outbox takes no frames any more, so no call is added behind this.
         let waiting = lock(&self.calls).take_all();
         for call in waiting {
@@ -91,12 +88,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn close_reason(&self) -> Option<CloseReason> {
-        self.closed.borrow().clone()
-    }
-
-    pub(super) fn watch(&self) -> watch::Receiver<Option<CloseReason>> {
-        self.closed.subscribe()
+    /// The connection's end, which may be kept longer than the connection.
+    pub(super) fn end(&self) -> &Arc<End> {
+        &self.end
     }
 
     #[cfg(test)]
@@ -118,7 +112,7 @@ impl fmt::Debug for Shared {
         f.debug_struct("Client")
             .field("in_flight", &lock(&self.calls).len())
             .field("outbox", &self.outbox)
-            .field("closed", &*self.closed.borrow())
+            .field("closed", &self.end.reason())
             .finish_non_exhaustive()
     }
 }

@@ -27,7 +27,7 @@ async fn every_waiter_and_every_call_gets_the_one_reason() {
     let (client, far, mut tasks) = connected();
     let mut waiters = JoinSet::new();
     for _ in 0..4 {
-        let mut watch = client.close_watch();
+        let watch = client.close_watch();
         let client = client.clone();
         waiters.spawn(async move { client.closed().await });
         waiters.spawn(async move { watch.closed().await });
@@ -71,7 +71,7 @@ async fn closing_fails_the_calls_in_flight_and_ends_the_driver() {
 #[tokio::test]
 async fn the_driver_ends_with_the_last_client_and_a_watch_does_not_hold_it() {
     let (client, mut far, mut tasks) = connected();
-    let mut watch = client.close_watch();
+    let watch = client.close_watch();
     let clone = client.clone();
     drop(client);
     tokio::task::yield_now().await;
