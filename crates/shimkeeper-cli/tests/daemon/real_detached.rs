@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Containers that `shimkeeper run -d` leaves to a daemon, ours or containerd, and what becomes of their output.
 
+use std::io::{BufRead as _, BufReader};
+
 use serde_json::json;
 
 use crate::place::Place;
 use crate::real::outcome;
-use crate::support::until;
+use crate::support::{collect, until};
 
 #[test]
 fn a_whole_life_at_our_daemon() {
@@ -58,6 +60,8 @@ fn a_whole_life(place: Place) -> Place {
     let followed = outcome(following);
     assert_eq!(followed.code, Some(0), "{followed:?}");
     assert_eq!(place.good(&["ps", "-q", "--filter", "exited=7"]), "life-web\n");
+    let shown = &place.object(&["inspect", "life"])["containers"][0];
+    assert_eq!((&shown["task"]["exit"]["status"], &shown["labels"]["tier"]), (&json!(7), &json!("front")));
     place.bad(&["attach", "life-web"], 125, "it does not run", "shimkeeper logs");
     assert_eq!(place.good(&["start", "life-web"]), "life-web\n");
     assert_eq!(place.good(&["start", "life-web"]), "life-web\n", "it is what was asked for already");
@@ -65,9 +69,72 @@ fn a_whole_life(place: Place) -> Place {
     assert_eq!(place.good(&["pause", "life-web"]), "life-web\n");
     place.bad(&["start", "life-web"], 125, "it is frozen", "unpause");
     place.bad(&["rm", "life-web"], 125, "it is paused", "--force");
+    assert_eq!(place.good(&["unpause", "life-web"]), "life-web\n");
+    assert_eq!(place.good(&["kill", "-s", "sigkill", "life-web"]), "life-web\n");
+    place.becomes("life-web", "stopped");
+    assert_eq!(place.good(&["start", "life"]), "life-web\n");
+    assert_eq!(place.good(&["pause", "life-web"]), "life-web\n");
     assert_eq!(place.good(&["rm", "-f", "life-web"]), "life-web\n");
     place.bad(&["logs", "life-web"], 125, "no container", "ps -a");
     place
+}
+
+#[test]
+fn a_containerd_is_told_of_as_far_as_it_tells() {
+    let place = Place::containerd();
+    // Namespaces are there with the first thing in them.
+    place.detach(&["--log-driver", "none"], "told-web", "exec sleep 3600");
+    assert!(
+        place.object(&["ns"])["namespaces"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|ns| ns["name"] == place.namespace())
+    );
+    assert!(place.object(&["version"])["server"]["version"].as_str().unwrap().contains("2.1"));
+    let info = place.object(&["info"]);
+    assert!(info["pid"].as_u64().unwrap() > 0 && info["keeper"].is_null(), "{info}");
+    place.bad(&["events", "--since", "0"], 125, "ask for the events", "does not serve it");
+    let mut events =
+        place.command(&["events", "-o", "json", "-f", "topic==\"/tasks/paused\""]).spawn().unwrap();
+    let lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    let (said, hearing) = std::sync::mpsc::channel();
+    let reading =
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
+    // Nothing says that it is subscribed, so something is made to happen until it is told.
+    let line = until("an event", || {
+        place.good(&["pause", "told-web"]);
+        place.good(&["unpause", "told-web"]);
+        hearing.recv_timeout(std::time::Duration::from_millis(100)).ok()
+    });
+    let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&event["namespace"], &event["event"]["container_id"]),
+        (&json!(place.namespace()), &json!("told-web"))
+    );
+    events.kill().unwrap();
+    events.wait().unwrap();
+    reading.join().unwrap();
+    assert_eq!(place.good(&["rm", "-f", "told-web"]), "told-web\n");
+    place.close();
+}
+
+#[test]
+fn output_is_kept_over_a_restart_of_the_daemon() {
+    let mut place = Place::ours();
+    place.detach(&[], "over-web", "i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done");
+    let last = |place: &Place| {
+        let told = place.good(&["logs", "--tail", "1", "over-web"]);
+        told.trim().parse::<u64>().ok()
+    };
+    let before = until("output", || last(&place));
+    place.host().daemon.kill();
+    place.host().daemon.start_again();
+    until("more output", || last(&place).filter(|number| *number > before + 5));
+    let all = place.good(&["logs", "over-web"]);
+    assert!(all.lines().enumerate().all(|(number, line)| line == number.to_string()), "{all}");
+    assert_eq!(place.good(&["rm", "-f", "over-web"]), "over-web\n");
+    place.close();
 }
 
 #[test]
@@ -75,8 +142,8 @@ fn output_is_kept_to_a_size_and_all_that_is_kept_is_shown() {
     let place = Place::ours();
     let script = "i=0; while [ $i -lt 6000 ]; do echo line $i of many; i=$((i+1)); done";
     place.detach(&["--log-opt", "max-size=64k", "--log-opt", "max-file=2"], "size-web", script);
-    let followed = outcome(place.command(&["logs", "-f", "size-web"]).spawn().unwrap());
-    assert!(followed.out.ends_with("line 5999 of many\n"), "{:?}", followed.out.len());
+    let (code, followed, err) = collect(place.command(&["logs", "-f", "size-web"]).spawn().unwrap());
+    assert!(code == Some(0) && followed.ends_with("line 5999 of many\n"), "{err}");
     let kept = place.good(&["logs", "size-web"]);
     let mut numbers = kept.lines().map(|line| line.split(' ').nth(1).unwrap().parse::<u32>().unwrap());
     let first = numbers.next().unwrap();

@@ -2,6 +2,7 @@
 //! Processes in the foreground that a daemon runs: `run`, `exec` and `attach`, with pipes and on terminals.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -209,5 +210,55 @@ fn another_clients_container_is_attached_to_by_its_fifos() {
     signal(&attached, Signal::KILL);
     attached.wait().unwrap();
     assert_eq!(place.good(&["rm", "-f", "fifo-web"]), "fifo-web\n");
+    place.close();
+}
+
+/// Where this command has its FIFOs.
+fn fifos_of(child: &Child) -> PathBuf {
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+    let links = || open().filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+    let is_one = |path: &PathBuf| path.file_name().is_some_and(|name| name == "stdout") && path.exists();
+    until("FIFOs", || links().find(is_one)).parent().unwrap().to_owned()
+}
+
+#[test]
+fn a_killed_command_is_taken_over_from() {
+    let place = Place::ours();
+    let script = "echo ready; while read line; do echo got $line; done";
+    let args = place.run(&["--daemon", "-i"], "killed-web", &["/bin/sh", "-c", script]);
+    let mut running = place.command(&args).stdin(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(running.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let fifos = fifos_of(&running);
+    // Ours is kept open, or the container's input would be at its end.
+    signal(&running, Signal::KILL);
+    running.wait().unwrap();
+
+    // The container goes on, so its FIFOs are not cleared away, and who attaches has them.
+    outcome(place.command(&["cleanup"]).spawn().unwrap());
+    assert!(fifos.join("stdout").exists());
+    let mut attached = place.command(&["attach", "killed-web"]).stdin(Stdio::piped()).spawn().unwrap();
+    attached.stdin.as_mut().unwrap().write_all(b"through\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(attached.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "got through\n");
+    signal(&attached, Signal::KILL);
+    attached.wait().unwrap();
+    assert_eq!(place.good(&["rm", "-f", "killed-web"]), "killed-web\n");
+    assert!(!fifos.exists(), "they go with the container");
+
+    // Those of an exec that nobody removes go with the next cleanup.
+    place.detach(&["--log-driver", "none"], "killed-exec", "exec sleep 3600");
+    let exec = ["exec", "-i", "killed-exec", "/bin/sh", "-c", "echo ready; exec cat"];
+    let mut running = place.command(&exec).stdin(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(running.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let fifos = fifos_of(&running);
+    signal(&running, Signal::KILL);
+    running.wait().unwrap();
+    assert_eq!(place.good(&["rm", "-f", "killed-exec"]), "killed-exec\n");
+    outcome(place.command(&["cleanup"]).spawn().unwrap());
+    assert!(!fifos.exists(), "{}", fifos.display());
     place.close();
 }

@@ -13,7 +13,7 @@ use crate::run::units::parse_duration;
 const EVENTS_EXAMPLES: &str = "\
 Examples:
   shimkeeper events
-  shimkeeper events --namespace moby --filter topic==/tasks/exit -o json
+  shimkeeper events --namespace moby --filter 'topic==\"/tasks/exit\"' -o json
   shimkeeper events --since 0
 
 Without --since, everything that happens from now on. With it, task events by their numbers: those that are kept, then
@@ -44,7 +44,7 @@ pub(crate) struct EventsArgs {
     /// The number after which to begin; 0 for all that are kept
     #[arg(long, value_name = "NUMBER")]
     pub(in crate::client) since: Option<u64>,
-    /// Only events like this, or like another that is given, as in topic==/tasks/exit
+    /// Only events like this, or like another that is given, as in 'topic=="/tasks/exit"'
     #[arg(short, long, value_name = "FILTER")]
     pub(in crate::client) filter: Vec<String>,
     /// Only events of this namespace
