@@ -12,6 +12,7 @@
 //! told, and nobody else anything.
 
 mod backlog;
+mod known;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use crate::error::{Cause, Refused};
 use crate::scope::Scope;
 use crate::sync::lock;
 use backlog::{Backlog, Part};
+use known::Known;
 
 /// The journal's directory, below the root directory: no namespace has such a name there.
 pub(crate) const DIRECTORY: &str = "shimkeeper.events";
@@ -69,7 +71,7 @@ enum Desk {
     Without {
         missed: u64,
     },
-    Open(Journal),
+    Open(Journal, Box<Known>),
     Left,
 }
 
@@ -153,8 +155,8 @@ impl Journaling {
         let mut desk = lock(&self.desk);
         if let Desk::Without { missed } = *desk {
             match self.open(missed) {
-                Ok(journal) => {
-                    *desk = Desk::Open(journal);
+                Ok((journal, known)) => {
+                    *desk = Desk::Open(journal, known);
                     self.readable.send_replace(Readable::Yes);
                 }
                 Err(error) => {
@@ -165,12 +167,18 @@ impl Journaling {
                 }
             }
         }
-        let Desk::Open(journal) = &mut *desk else { return };
+        let Desk::Open(journal, known) = &mut *desk else { return };
         let now = SystemTime::now();
         if let Err(error) = journal.prune(now) {
             tracing::warn!(error = &error as &dyn std::error::Error, "old events could not be forgotten");
         }
-        for part in parts {
+        for mut part in parts {
+            if let Part::Events(events) = &mut part {
+                events.retain(|event| !known.has(event));
+            }
+            if part.len() == 0 {
+                continue;
+            }
             let kept = match &part {
                 Part::Events(events) => journal.append(events, now).map(drop),
                 Part::Missed(count) => journal.skip(*count),
@@ -190,12 +198,13 @@ impl Journaling {
         }
     }
 
-    fn open(&self, missed: u64) -> Result<Journal, JournalError> {
+    fn open(&self, missed: u64) -> Result<(Journal, Box<Known>), JournalError> {
         let mut journal = Journal::open(&self.path, self.limits)?;
+        let known = Box::new(Known::of(&journal));
         if missed > 0 {
             journal.skip(missed)?;
         }
-        Ok(journal)
+        Ok((journal, known))
     }
 
     fn note_failure(&self, error: &JournalError) {
@@ -217,7 +226,7 @@ impl Journaling {
 
     fn close(&self) {
         let desk = std::mem::replace(&mut *lock(&self.desk), Desk::Left);
-        if let Desk::Open(journal) = desk
+        if let Desk::Open(journal, _) = desk
             && let Err(error) = journal.close()
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "the journal could not be closed");
@@ -241,7 +250,7 @@ impl Journaling {
     /// Blocks.
     pub(crate) fn read(&self, since: Option<u64>) -> Result<(Replay, Subscription), Cause> {
         let desk = lock(&self.desk);
-        let Desk::Open(journal) = &*desk else { return Err(Refused::Detaching.into()) };
+        let Desk::Open(journal, _) = &*desk else { return Err(Refused::Detaching.into()) };
         let replay = journal.replay(since.unwrap_or(journal.last()))?;
         Ok((replay, self.tail.subscribe(Filters::everything(), Limits::default())?))
     }

@@ -3,9 +3,9 @@
 
 use std::num::NonZeroU64;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use shimkeeper_core::{ProcessKey, TaskKey};
+use shimkeeper_core::{Exit, ProcessKey, Provenance, TaskKey};
 use shimkeeper_events::{JournalLimits, Limits};
 
 use super::*;
@@ -92,6 +92,31 @@ async fn what_was_kept_is_followed_by_what_comes() {
     let mut resumed = kept.read("", Some(all.position())).await;
     kept.take(4..5);
     assert_eq!(next(&mut resumed).await, Some((5, 5)), "no gap over an orderly leave");
+    kept.leave().await;
+}
+
+#[tokio::test]
+async fn an_end_that_was_kept_before_a_restart_is_not_kept_again() {
+    let dir = scratch();
+    let take = |kept: &Kept, pid: u32| {
+        let key = TaskKey::parse("ns", "a").unwrap();
+        let exit = Exit { pid, status: 0, at: SystemTime::now(), provenance: Provenance::Observed };
+        kept.journaling.take(&Arc::new(Envelope::task_exit(&key, &ProcessKey::Init, &exit)));
+    };
+    let kept = Kept::open(dir.path());
+    take(&kept, 7);
+    kept.leave().await;
+
+    // Killed, it could not note that the first had been told.
+    let kept = Kept::open(dir.path());
+    take(&kept, 7);
+    take(&kept, 8);
+    kept.settled().await;
+    let mut events = kept.read("", Some(0)).await;
+    assert_eq!(some(&mut events).await, [(1, 1), (2, 2)]);
+    // Told of once, it is no longer looked for: a process id comes back in the end.
+    take(&kept, 7);
+    assert_eq!(next(&mut events).await, Some((3, 3)));
     kept.leave().await;
 }
 
