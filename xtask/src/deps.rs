@@ -5,12 +5,14 @@
 //! <target>/deps/rootfs/                 root file system of the containers
 //!               shims/1.7/bin/…         other containerd generations (only with --tests)
 //!               shims/2.1/bin/…
+//!               clients/…               clients of others' (only with --tests)
 //! ```
 //! The directory is `SHIMKEEPER_DEPS` where that is set. Whatever stands at its final name is complete: everything is
 //! made under another name first and renamed.
 
 mod apt_sources;
 mod archive;
+mod clients;
 mod elf;
 mod generations;
 mod packages;
@@ -40,6 +42,7 @@ pub(crate) fn ensure(workspace: &Workspace, need: Need) -> Result<PathBuf> {
     rootfs::ensure(&deps)?;
     if need == Need::Tests {
         generations::ensure(&deps)?;
+        clients::ensure(workspace, &deps)?;
     }
     Ok(deps)
 }

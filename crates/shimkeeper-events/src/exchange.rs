@@ -86,8 +86,9 @@ struct Inner {
 // === impl Exchange ===
 
 impl Exchange {
-    /// Subscribers an exchange allows unless told otherwise.
-    pub const DEFAULT_MAX_SUBSCRIBERS: usize = 1024;
+    /// Subscribers an exchange allows unless told otherwise. Many more than anybody needs, so that one client with too
+    /// many keeps no other from subscribing; idle, each is some hundred bytes.
+    pub const DEFAULT_MAX_SUBSCRIBERS: usize = 16 << 10;
 
     /// An exchange without subscribers.
     pub fn new() -> Self {

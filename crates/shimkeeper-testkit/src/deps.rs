@@ -63,6 +63,14 @@ fn on_path() -> PathBuf {
     found.unwrap_or_else(|| missing(&format!("{SHIM} is not on the search path: install containerd 1.6")))
 }
 
+/// containerd's own Rust client, as a program that lives a container's life.
+///
+/// # Panics
+/// If it is not there.
+pub fn rust_client() -> PathBuf {
+    present(dir().join("clients/shimkeeper-containerd-client"), "containerd's Rust client")
+}
+
 fn present(path: PathBuf, what: &str) -> PathBuf {
     if !path.exists() {
         missing(&format!("{what} is missing: no {}", path.display()));

@@ -17,8 +17,11 @@ const PACKAGES: [(&str, &str); 4] = [
 ];
 
 /// What only the tests need: clients that must not notice on whose API they are.
-const FOR_TESTS: [(&str, &str); 2] =
-    [("docker.io", "dockerd, to run on our daemon"), ("systemd", "its tool that passes sockets on")];
+const FOR_TESTS: [(&str, &str); 3] = [
+    ("docker.io", "dockerd, to run on our daemon"),
+    ("protobuf-compiler", "what containerd's Rust client is built with"),
+    ("systemd", "its tool that passes sockets on"),
+];
 
 /// Installs the packages that are its arguments. `policy-rc.d` is the distribution's own way to say that installing
 /// must not start a daemon; one that is there already is the administrator's and stays.
@@ -76,6 +79,7 @@ fn missing(need: Need) -> Vec<&'static str> {
         "containerd" => shell::find("containerd-shim-runc-v2").is_some(),
         "busybox-static" => static_busybox().is_some(),
         "docker.io" => shell::find("dockerd").is_some() && shell::find("docker").is_some(),
+        "protobuf-compiler" => shell::find("protoc").is_some(),
         "systemd" => shell::find("systemd-socket-activate").is_some(),
         program => shell::find(program).is_some(),
     };

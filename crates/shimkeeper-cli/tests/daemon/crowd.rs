@@ -15,14 +15,15 @@ use crate::support::{Daemon, PATIENCE, output, plain, until};
 /// What the daemon may have at most beside what it has anyway, in KiB: a thousand connections, and what they sent.
 const MOST_MORE: u64 = 64 << 10;
 
-fn memory(daemon: &Daemon) -> u64 {
+/// What the daemon has, in KiB.
+pub(crate) fn memory(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// Whether an honest client is answered.
-fn serves(daemon: &Daemon) -> bool {
+pub(crate) fn serves(daemon: &Daemon) -> bool {
     let mut ctr = Command::new(deps::bin_dir(Generation::V1_7).join("ctr"));
     ctr.arg("--address").arg(daemon.address()).arg("version");
     let (code, out, _) = output(&mut ctr);

@@ -22,20 +22,38 @@ impl Docker {
     fn start() -> Self {
         let mut docker = Self { dockerd: None, host: Host::start(Generation::V1_6) };
         docker.launch();
+        docker.import();
+        docker
+    }
+
+    fn import(&self) {
         let tar = Command::new("tar").arg("-C").arg(deps::rootfs()).args(["-c", "."]).output().unwrap();
-        let mut import = docker.command();
+        let mut import = self.command();
         import.args(["import", "-", "busybox:test"]).stdin(Stdio::piped()).stdout(Stdio::null());
         let mut import = import.spawn().unwrap();
         import.stdin.take().unwrap().write_all(&tar.stdout).unwrap();
-        assert!(import.wait().unwrap().success(), "{}", docker.log());
+        assert!(import.wait().unwrap().success(), "{}", self.log());
+    }
+
+    /// One that may be in a swarm, which those that keep containers over a restart of theirs may not. It has a network
+    /// of its own: its ports are everybody's elsewhere.
+    fn start_for_swarm() -> Self {
+        let mut docker = Self { dockerd: None, host: Host::start(Generation::V1_6) };
+        let mut alone = Command::new("unshare");
+        alone.args(["--net", "sh", "-c", "ip link set lo up; exec /usr/sbin/dockerd \"$@\"", "dockerd"]);
+        docker.launch_as(alone, &[]);
+        docker.import();
         docker
     }
 
     fn launch(&mut self) {
+        self.launch_as(Command::new("/usr/sbin/dockerd"), &["--live-restore"]);
+    }
+
+    fn launch_as(&mut self, mut command: Command, flags: &[&str]) {
         let dirs = &self.host.daemon.dirs;
         let log =
             std::fs::File::options().create(true).append(true).open(dirs.path().join("dockerd.log")).unwrap();
-        let mut command = Command::new("/usr/sbin/dockerd");
         command.arg("--containerd").arg(self.host.daemon.address());
         command
             .arg("--data-root")
@@ -45,7 +63,7 @@ impl Docker {
         command.arg("--pidfile").arg(dirs.path().join("d.pid"));
         command.arg("--host").arg(format!("unix://{}", dirs.path().join("d.sock").display()));
         command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
-        command.args(["--ip-masq=false", "--storage-driver=vfs", "--live-restore"]);
+        command.args(["--ip-masq=false", "--storage-driver=vfs"]).args(flags);
         command.arg("--cgroup-parent").arg(dirs.cgroup());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.dockerd = Some(command.spawn().expect("dockerd is installed: see `cargo xtask deps --tests`"));
@@ -112,9 +130,15 @@ impl Docker {
         format!("dockerd:\n{docker}\nshimkeeper:\n{}", self.host.daemon.log())
     }
 
-    fn close(mut self) {
+    fn close(self) {
+        self.close_after(|| ());
+    }
+
+    /// Ends both, and in between does what dockerd does not.
+    fn close_after(mut self, tidy: impl FnOnce()) {
         assert_eq!(self.good(&["ps", "-aq"]), "");
         self.stop();
+        tidy();
         let Self { host, .. } = &mut self;
         // Taken apart by hand: dockerd's end is looked after by a destructor.
         assert!(host.daemon.stop().success());
@@ -178,6 +202,36 @@ fn it_restarts_what_fails_and_asks_what_is_healthy() {
     docker.becomes("asked", ".State.Health.Status", "healthy");
     docker.good(&["rm", "--force", "asked", "fails"]);
     docker.close();
+}
+
+#[test]
+fn a_service_of_a_swarm_survives_the_kill_of_a_replica() {
+    let docker = Docker::start_for_swarm();
+    docker.good(&["swarm", "init", "--advertise-addr=127.0.0.1", "--listen-addr=127.0.0.1:2377"]);
+    let marked = format!("--env=SHIMKEEPER_TEST={}", docker.host.daemon.dirs.path().display());
+    let create = ["service", "create", "--name=pair", "--replicas=2", "--network=host", "--no-resolve-image"];
+    let command = ["--restart-delay=100ms", "--detach", &marked, "busybox:test", "/bin/sleep", "3600"];
+    docker.good(&[&create[..], &command].concat());
+    let running = || -> Vec<String> {
+        let mut ids: Vec<_> = docker.good(&["ps", "-q", "--no-trunc"]).lines().map(str::to_owned).collect();
+        ids.sort();
+        ids
+    };
+    let both = until("two replicas", || Some(running()).filter(|ids| ids.len() == 2));
+    let pid: i32 = docker.inspect(&both[0], ".State.Pid").parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let after =
+        until("another replica", || Some(running()).filter(|ids| ids.len() == 2 && !ids.contains(&both[0])));
+    assert!(after.contains(&both[1]), "the other one was left alone");
+    assert_eq!(docker.inspect(&both[0], ".State.ExitCode"), "137");
+    docker.good(&["service", "rm", "pair"]);
+    until("their end", || docker.good(&["ps", "-aq"]).is_empty().then_some(()));
+    docker.good(&["swarm", "leave", "--force"]);
+    let exec = docker.host.daemon.dirs.path().join("exec/netns/default");
+    docker.close_after(|| {
+        // That of its own network, which containers had through it; dockerd forgets it.
+        let _ = rustix::mount::unmount(&exec, rustix::mount::UnmountFlags::DETACH);
+    });
 }
 
 #[test]

@@ -48,6 +48,11 @@ impl Session {
         Ok(Self { send, namespace: None })
     }
 
+    /// Whether the daemon has not left it yet, as far as that is known.
+    pub(crate) fn lives(&self) -> bool {
+        !self.send.is_closed()
+    }
+
     /// The same session, for calls in this namespace.
     pub(crate) fn within(&self, namespace: &str) -> Self {
         Self { namespace: Some(namespace.parse().unwrap()), ..self.clone() }

@@ -59,7 +59,7 @@ pub(super) async fn namespaces(script: &mut Transcript) {
     script.note("namespaces: delete", client.delete(delete(&team))).await;
     script.note("namespaces: delete twice", client.delete(delete(&team))).await;
     let full = delete(&script.namespace);
-    let record = script.container("fills", &["true"]);
+    let record = script.specs.container("fills", &["true"]);
     let create = containers::CreateContainerRequest { container: Some(record) };
     ContainersClient::new(script.session.clone()).create(create).await.unwrap();
     script.note("namespaces: delete a full one", client.delete(full)).await;
@@ -69,7 +69,7 @@ pub(super) async fn containers(script: &mut Transcript) {
     let mut client = ContainersClient::new(script.session.clone());
     let create = |container| containers::CreateContainerRequest { container };
     let get = |id: &str| containers::GetContainerRequest { id: id.into() };
-    let record = script.container("r1", &["true"]);
+    let record = script.specs.container("r1", &["true"]);
     script.note("containers: get unknown", client.get(get("r1"))).await;
     script
         .note(

@@ -5,10 +5,10 @@ use shimkeeper_proto::containerd::services::containers::v1 as containers;
 use shimkeeper_proto::containerd::services::containers::v1::containers_client::ContainersClient;
 use shimkeeper_proto::containerd::services::tasks::v1 as wire;
 use shimkeeper_proto::containerd::services::tasks::v1::tasks_client::TasksClient;
-use shimkeeper_proto::google::protobuf::Any;
 
-use super::transcript::{SPECS, Transcript};
+use super::transcript::Transcript;
 use crate::session::Session;
+use crate::specs::spec;
 use crate::support::until;
 
 const KILL: u32 = 9;
@@ -68,15 +68,15 @@ pub(super) async fn that_fail(script: &mut Transcript) {
     script.note("failing: no such program, again", client.create(create("nope"))).await;
     remove(script, "nope").await;
     for (id, runtime) in [("bogus", "io.containerd.bogus.v9"), ("odd", "odd"), ("path", "/nowhere/shim")] {
-        let mut bad = script.container(id, &["true"]);
+        let mut bad = script.specs.container(id, &["true"]);
         let name = runtime.to_owned();
         bad.runtime = Some(containers::container::Runtime { name, options: None });
         keep(script, bad).await;
         script.note(&format!("failing: runtime {runtime}"), client.create(create(id))).await;
         remove(script, id).await;
     }
-    let mut bad = script.container("badspec", &["true"]);
-    bad.spec = Some(Any { type_url: format!("{SPECS}/Spec"), value: "{\"root\":".into() });
+    let mut bad = script.specs.container("badspec", &["true"]);
+    bad.spec = Some(spec("Spec", b"{\"root\":"));
     keep(script, bad).await;
     script.note("failing: half a spec", client.create(create("badspec"))).await;
     remove(script, "badspec").await;
@@ -131,9 +131,9 @@ pub(super) async fn a_life(script: &mut Transcript) {
 }
 
 async fn updates(script: &mut Transcript, client: &mut TasksClient<Session>) {
-    let update = |json: &'static str| wire::UpdateTaskRequest {
+    let update = |json: &str| wire::UpdateTaskRequest {
         container_id: "web".into(),
-        resources: Some(Any { type_url: format!("{SPECS}/LinuxResources"), value: json.into() }),
+        resources: Some(spec("LinuxResources", json.as_bytes())),
         ..wire::UpdateTaskRequest::default()
     };
     let some = update("{\"pids\":{\"limit\":50}}");
@@ -210,7 +210,7 @@ async fn keep(script: &Transcript, container: containers::Container) {
 }
 
 async fn record(script: &Transcript, id: &str, args: &[&str]) {
-    keep(script, script.container(id, args)).await;
+    keep(script, script.specs.container(id, args)).await;
 }
 
 async fn remove(script: &mut Transcript, id: &str) {
@@ -251,7 +251,7 @@ fn exec(script: &Transcript, id: &str, exec: &str, args: &[&str]) -> wire::ExecP
     wire::ExecProcessRequest {
         container_id: id.into(),
         exec_id: exec.into(),
-        spec: Some(script.process(args)),
+        spec: Some(script.specs.process(args)),
         ..wire::ExecProcessRequest::default()
     }
 }

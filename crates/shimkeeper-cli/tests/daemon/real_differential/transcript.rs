@@ -9,17 +9,16 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use regex_lite::Regex;
-use serde_json::json;
 use shimkeeper_proto::containerd::events as payload;
-use shimkeeper_proto::containerd::services::containers::v1 as containers;
 use shimkeeper_proto::containerd::services::events::v1::events_client::EventsClient;
 use shimkeeper_proto::containerd::services::events::v1::{PublishRequest, SubscribeRequest};
 use shimkeeper_proto::containerd::types::Envelope;
 use shimkeeper_proto::google::protobuf::Any;
-use shimkeeper_testkit::{TestDirs, TestSpec, deps};
+use shimkeeper_testkit::TestDirs;
 use tonic::{Response, Status, Streaming};
 
 use crate::session::Session;
+use crate::specs::Specs;
 use crate::support::PATIENCE;
 
 /// How an answer is called that was an event.
@@ -35,8 +34,8 @@ pub(super) struct Transcript {
     /// Calls in none.
     pub(super) outside: Session,
     pub(super) namespace: String,
+    pub(super) specs: Specs,
     dirs: String,
-    cgroup: String,
     answers: Vec<(String, String)>,
     events: Streaming<Envelope>,
     /// The topics that are still to come, by what they are about.
@@ -64,8 +63,8 @@ impl Transcript {
             session,
             outside,
             namespace: namespace.to_owned(),
+            specs: Specs::of(dirs),
             dirs: dirs.path().display().to_string(),
-            cgroup: dirs.cgroup(),
             answers: Vec::new(),
             events,
             expected: Vec::new(),
@@ -135,30 +134,6 @@ impl Transcript {
         }
     }
 
-    /// The record of a container that runs this.
-    pub(super) fn container(&self, id: &str, args: &[&str]) -> containers::Container {
-        let spec = self.spec(id).args(args).to_bytes();
-        let name = "io.containerd.runc.v2".to_owned();
-        containers::Container {
-            id: id.to_owned(),
-            runtime: Some(containers::container::Runtime { name, options: None }),
-            spec: Some(Any { type_url: format!("{SPECS}/Spec"), value: spec }),
-            ..containers::Container::default()
-        }
-    }
-
-    /// A process for it.
-    pub(super) fn process(&self, args: &[&str]) -> Any {
-        Any { type_url: format!("{SPECS}/Process"), value: self.spec("exec").process(args) }
-    }
-
-    fn spec(&self, id: &str) -> TestSpec {
-        let mark = format!("SHIMKEEPER_TEST={}", self.dirs);
-        TestSpec::new(deps::rootfs(), id)
-            .cgroup(&format!("{}/{id}", self.cgroup))
-            .with(|spec| spec["process"]["env"].as_array_mut().unwrap().push(json!(mark)))
-    }
-
     /// A file for what it writes, as a URI.
     pub(super) fn output(&self, name: &str) -> String {
         format!("file://{}/{name}.out", self.dirs)
@@ -173,9 +148,6 @@ impl Drop for Transcript {
         }
     }
 }
-
-/// How specs are called on the wire.
-pub(super) const SPECS: &str = "types.containerd.io/opencontainers/runtime-spec/1";
 
 /// A subscription that is there. Go's server answers only with the first event, so some are made until one is seen.
 async fn subscribed(session: &Session, filters: Vec<String>) -> Streaming<Envelope> {
