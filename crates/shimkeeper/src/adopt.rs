@@ -11,11 +11,13 @@ mod reach;
 mod report;
 mod verdict;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shimkeeper_core::{Incarnation, TaskKey};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::task::TaskTracker;
 
 use crate::env::Env;
 use crate::error::{Cause, Error, Step};
@@ -28,7 +30,7 @@ pub use report::{Adoption, Verdict};
 use verdict::Stranded;
 
 /// Bundles looked at at the same time.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 32;
 
 /// After this time a bundle does not count among those any more.
 const SLOW: Duration = Duration::from_millis(100);
@@ -97,19 +99,21 @@ async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let progress = Arc::new(progress);
     let sight = Arc::<Sight>::default();
-    let mut jobs = Vec::with_capacity(found.len());
+    // Not their handles, which would keep what each took until the last has ended.
+    let jobs = TaskTracker::new();
     for bundle in found {
         let Ok(turn) = turns.clone().acquire_owned().await else { break };
         let (env, progress, sight) = (env.clone(), progress.clone(), sight.clone());
-        jobs.push(env.scope.clone().spawn(async move {
+        env.scope.clone().spawn(jobs.track_future(async move {
             let leave = env.scope.detach_token().clone();
-            leave.run_until_cancelled(conclude(env, bundle, sight, turn, progress)).await;
+            // Pinned here, because whoever takes a future over has room for it twice.
+            let concluding = pin!(conclude(env, bundle, sight, turn, progress));
+            leave.run_until_cancelled(concluding).await;
         }));
     }
-    for job in jobs {
-        // One that panicked has let go of its id; the others are not concerned.
-        let _ = job.await;
-    }
+    jobs.close();
+    // One that panicked counts as ended, and has let go of its id; the others are not concerned.
+    jobs.wait().await;
     sweep_work_dirs(&env).await;
     progress.send_modify(Adoption::finish);
 }
