@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Overrides};
-pub use timeouts::Timeouts;
+pub use timeouts::{RuntimeTimeouts, Timeouts};
 
 /// Where the configuration is unless somebody says otherwise; it need not be there.
 pub const DEFAULT_FILE: &str = "/etc/shimkeeper/config.toml";
@@ -239,6 +239,7 @@ impl Config {
             ("grpc", self.grpc != other.grpc),
             ("ttrpc", self.ttrpc != other.ttrpc),
             ("debug.format", self.debug.format != other.debug.format),
+            ("timeouts.runtimes", !self.timeouts.runtimes.keys().eq(other.timeouts.runtimes.keys())),
             ("metrics", self.metrics != other.metrics),
             ("tracing", self.tracing != other.tracing),
             ("plugins", self.plugins != other.plugins),

@@ -63,6 +63,9 @@ impl Controls {
         self.gate.set(new.limits.connections, new.limits.connections_per_user);
         self.calls.set_most_per_connection(new.limits.calls_per_connection);
         self.manager.set_deadlines(new.timeouts.deadlines());
+        for (runtime, deadlines) in new.timeouts.by_runtime() {
+            self.manager.set_deadlines_for(runtime, &deadlines);
+        }
         self.log.set_level(new.debug.level);
         self.manager.set_debug(new.debug.level.is_detailed());
         (self.config.limits, self.config.timeouts) = (new.limits, new.timeouts);

@@ -21,7 +21,7 @@ mod spans;
 
 pub use config::{
     Config, ConfigError, DEFAULT_FILE, Debug, Format, Grpc, Level, Limits, MetricsConfig, Overrides, Plugins,
-    Shims, Timeouts, TracingConfig, Ttrpc,
+    RuntimeTimeouts, Shims, Timeouts, TracingConfig, Ttrpc,
 };
 pub use error::DaemonError;
 pub use run::{Sources, run};

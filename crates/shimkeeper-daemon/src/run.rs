@@ -279,6 +279,9 @@ fn library_config(
         .events_socket(shims_at, shims_socket.listener()?)
         .debug(config.debug.level.is_detailed())
         .deadlines(config.timeouts.deadlines());
+    for (runtime, deadlines) in config.timeouts.by_runtime() {
+        library = library.deadlines_for(runtime, deadlines);
+    }
     if !shims.socket_dir.as_os_str().is_empty() {
         library = library.socket_dir(&shims.socket_dir);
     }

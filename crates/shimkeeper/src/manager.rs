@@ -123,6 +123,14 @@ impl Manager {
         self.inner.env.deadlines.set(deadlines);
     }
 
+    /// The same for the shims of one runtime, of those that had their own from the start on ([`Config::deadlines_for`]);
+    /// `false` if this is none of them.
+    pub fn set_deadlines_for(&self, runtime: &str, deadlines: &Deadlines) -> bool {
+        let Ok(runtime) = runtime.parse::<Runtime>() else { return false };
+        let own = self.inner.env.runtime_deadlines.iter().find(|(known, _)| *known == runtime);
+        own.inspect(|(_, timing)| timing.set(deadlines.clone())).is_some()
+    }
+
     /// Whether shims that are launched from now on log in detail ([`Config::debug`]).
     pub fn set_debug(&self, debug: bool) {
         self.inner.env.debug.store(debug, Ordering::Relaxed);

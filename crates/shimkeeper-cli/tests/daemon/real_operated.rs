@@ -45,6 +45,15 @@ fn becomes(address: SocketAddr, series: &str, wanted: impl Fn(f64) -> bool) {
     until(series, || figure(address, series).filter(|value| wanted(*value)));
 }
 
+/// Has the daemon read this configuration, and waits until it has.
+fn reload(host: &Host, configuration: &str) {
+    const READ: &str = "configuration read again";
+    let before = host.daemon.log().matches(READ).count();
+    std::fs::write(host.daemon.dirs.path().join("config.toml"), configuration).unwrap();
+    host.daemon.signal(Signal::HUP);
+    until(READ, || (host.daemon.log().matches(READ).count() > before).then_some(()));
+}
+
 /// The process id of the shim of this container.
 fn shim(host: &Host, id: &str) -> Pid {
     let mut command = Command::new(BINARY);
@@ -79,10 +88,7 @@ fn a_stuck_shim_is_seen_and_timeouts_change_meanwhile() {
     assert!(!body.contains("steady-one"), "no series is a container's");
     assert!(get(at, "/").0.starts_with("HTTP/1.1 404"));
 
-    let changed = format!("{CONFIGURATION}[timeouts]\nkill = \"321ms\"\nstate = \"300ms\"\n");
-    std::fs::write(host.daemon.dirs.path().join("config.toml"), changed).unwrap();
-    host.daemon.signal(Signal::HUP);
-    host.daemon.logged("configuration read again");
+    reload(&host, &format!("{CONFIGURATION}[timeouts]\nkill = \"321ms\"\nstate = \"300ms\"\n"));
     let shim = shim(&host, "steady-one");
     kill_process(shim, Signal::STOP).unwrap();
     host.bad(["tasks", "kill", "--signal", "TERM", "steady-one"], "no answer within 321ms");
@@ -95,6 +101,8 @@ fn a_stuck_shim_is_seen_and_timeouts_change_meanwhile() {
     let line = log.lines().rfind(|line| line.contains("no sign of life")).unwrap();
     assert!(line.contains("task=default/steady-one") && line.contains("health=stuck"), "{line}");
 
+    // What is honest gets the time it takes on a busy machine.
+    reload(&host, CONFIGURATION);
     kill_process(shim, Signal::CONT).unwrap();
     becomes(at, "shimkeeper_shims{state=\"serving\",health=\"healthy\"}", |value| value >= 1.0);
     host.remove("steady-one");
@@ -106,7 +114,8 @@ fn a_stuck_shim_is_seen_and_timeouts_change_meanwhile() {
         assert!(line.contains("namespace=default task=steady-one"), "{line}");
         assert!(line.contains("uid=0 pid="), "{line}");
     }
-    becomes(at, "shimkeeper_exits_total{provenance=\"observed\"}", |value| value >= 1.0);
+    // Whoever is first, the shim or the kernel.
+    until("an exit", || get(at, "/metrics").1.contains("shimkeeper_exits_total{provenance=").then_some(()));
     becomes(at, "shimkeeper_shims{state=\"serving\",health=\"healthy\"}", |value| value < 1.0);
     host.close();
 }

@@ -118,6 +118,20 @@ fn the_command_line_counts_more_than_the_file() {
 }
 
 #[test]
+fn a_runtime_may_differ_in_some_times() {
+    let text = "[timeouts]\nkill = \"7s\"\n[timeouts.runtimes.\"io.containerd.kata.v2\"]\ncreate = \"5m\"\n";
+    let config = parse(text).unwrap();
+    let (runtime, deadlines) = config.timeouts.by_runtime().next().unwrap();
+    assert_eq!(runtime, "io.containerd.kata.v2");
+    assert_eq!((deadlines.create, deadlines.kill), (Duration::from_mins(5), Duration::from_secs(7)));
+    assert_eq!(parse(&config.to_text().unwrap()).unwrap(), config);
+    assert_eq!(Config::default().fixed_differences(&config), ["timeouts.runtimes"]);
+    let wrong = refused("[timeouts.runtimes.x]\ncreat = \"5m\"\n");
+    assert!(wrong.starts_with("F:2: unknown key `creat`"), "{wrong}");
+    assert!(refused("[timeouts.runtimes.x]\nkill = \"0s\"\n").starts_with("timeouts: kill"));
+}
+
+#[test]
 fn what_needs_a_restart_is_known() {
     let mut other = Config::default();
     other.limits.connections = 1;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The table `[timeouts]`: one key for each of the library's deadlines, and containerd's name where it has one.
+//! The table `[timeouts]`: one key for each of the library's deadlines, and containerd's name where it has one; below
+//! `runtimes`, the same for the shims of one runtime, as far as they differ.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,12 +17,23 @@ macro_rules! timeouts {
         #[serde(default, deny_unknown_fields)]
         pub struct Timeouts {
             $($(#[$doc])* #[serde(with = "duration" $(, alias = $theirs)?)] pub $name: Duration,)+
+            /// What differs for the shims of one runtime, by its name or the path of its binary.
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            pub runtimes: BTreeMap<String, RuntimeTimeouts>,
+        }
+
+        /// How long the shims of one runtime may take, where that differs.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct RuntimeTimeouts {
+            $($(#[$doc])* #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none" $(, alias = $theirs)?)]
+            pub $name: Option<Duration>,)+
         }
 
         impl Default for Timeouts {
             fn default() -> Self {
                 let Deadlines { $($name,)+ .. } = Deadlines::default();
-                Self { $($name,)+ }
+                Self { $($name,)+ runtimes: BTreeMap::new() }
             }
         }
 
@@ -32,9 +45,23 @@ macro_rules! timeouts {
                 deadlines
             }
 
+            /// The same for each runtime that differs.
+            pub(crate) fn by_runtime(&self) -> impl Iterator<Item = (&str, Deadlines)> {
+                self.runtimes.iter().map(|(runtime, own)| {
+                    let mut deadlines = self.deadlines();
+                    $(deadlines.$name = own.$name.unwrap_or(deadlines.$name);)+
+                    (runtime.as_str(), deadlines)
+                })
+            }
+
             /// The keys whose time is none.
             pub(super) fn zeroes(&self) -> impl Iterator<Item = &'static str> {
-                [$((stringify!($name), self.$name),)+].into_iter().filter(|(_, time)| time.is_zero()).map(|(name, _)| name)
+                let own = self.runtimes.values().flat_map(|own| [$((stringify!($name), own.$name),)+]);
+                [$((stringify!($name), Some(self.$name)),)+]
+                    .into_iter()
+                    .chain(own)
+                    .filter(|(_, time)| time.is_some_and(|time| time.is_zero()))
+                    .map(|(name, _)| name)
             }
         }
     };

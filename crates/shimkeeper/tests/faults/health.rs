@@ -160,6 +160,15 @@ async fn each_runtime_may_have_deadlines_of_its_own() {
     let error = task.state().await.unwrap_err();
     assert!(error.to_string().contains(&format!("{SHORT:?}")), "{}", chain(&error));
     end_unstarted(&task).await;
+
+    let mut shorter = Deadlines::default();
+    shorter.state = SHORT / 2;
+    assert!(bench.manager.set_deadlines_for("io.containerd.fake.v2", &shorter));
+    assert!(!bench.manager.set_deadlines_for("io.containerd.other.v2", &shorter), "it never had its own");
+    let task = bench.create("two", &["sleep"], &script).await.unwrap();
+    let error = task.state().await.unwrap_err();
+    assert!(error.to_string().contains(&format!("{:?}", SHORT / 2)), "{}", chain(&error));
+    end_unstarted(&task).await;
     bench.is_clean();
 
     let dirs = TestDirs::new();
