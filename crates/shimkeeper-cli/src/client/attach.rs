@@ -2,18 +2,20 @@
 //! `shimkeeper attach`: the output of a container from now on, and its input if it has one, as a guest: leaving does it
 //! no harm. Output that is kept is read where it is kept, so any number of guests sees all of it.
 
+use serde::Serialize;
 use shimkeeper_core::Kind;
 use shimkeeper_proto::containerd::v1::types::{Process, Status};
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::args::process::AttachArgs;
-use super::fifos;
 use super::find::{self, Found};
 use super::logs::log::{Log, is_fifo};
 use super::logs::source::Source;
 use super::process;
 use super::server::Server;
+use super::{fifos, print};
+use crate::args::Output;
 use crate::failure::{Failure, say};
 use crate::foreground::exit_code;
 use crate::foreground::leave::Keys;
@@ -21,9 +23,23 @@ use crate::foreground::signals::Signals;
 use crate::foreground::supervise::{Ending, Stake, Streams, Supervisor};
 use crate::foreground::terminal::RawMode;
 use crate::kept::{Begin, Stream};
+use crate::run::report::ExitReport;
 
 /// What is read ahead of our own output.
 const AHEAD_BYTES: usize = 64 << 10;
+
+/// ```json
+/// {"schema":"shimkeeper.attach/1","namespace":"default","id":"web",
+///  "exit":{"status":0,"signal":null,"at":"…","provenance":"observed"}}
+/// ```
+/// The last line of standard error.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    namespace: &'a str,
+    id: &'a str,
+    /// Null if we have left.
+    exit: Option<ExitReport>,
+}
 
 pub(super) async fn attach(args: &AttachArgs) -> Result<u8, Failure> {
     let server = Server::connect(&args.server, Some(&args.within.namespace)).await?;
@@ -53,17 +69,21 @@ pub(super) async fn attach(args: &AttachArgs) -> Result<u8, Failure> {
     }
     let process = process::Process::new(&server, id, "", task.pid);
     let mut supervisor = Supervisor::new(&process, Stake::Guest, task.terminal, raw_mode.as_ref());
-    match supervisor.run(&mut signals, &mut streams).await? {
+    let exit = match supervisor.run(&mut signals, &mut streams).await? {
         Ending::Exit(exit) => {
             streams.drain(&mut signals).await;
-            Ok(exit_code::of_status(exit.status))
+            Some(ExitReport::new(&exit))
         }
-        Ending::Left => {
-            drop(raw_mode);
-            say(&format!("left {id}, which goes on"), None);
-            Ok(0)
-        }
+        Ending::Left => None,
+    };
+    drop(raw_mode);
+    let report = Report { namespace: args.within.namespace.as_str(), id, exit };
+    match args.server.output {
+        Output::Json => drop(print::write_error(&print::json("shimkeeper.attach/1", &report))),
+        Output::Text if report.exit.is_none() => say(&format!("left {id}, which goes on"), None),
+        Output::Text => {}
     }
+    Ok(report.exit.map_or(0, |exit| exit_code::of_status(exit.status)))
 }
 
 /// Begins to copy its output, from where it is kept, or else from the FIFOs of another client.

@@ -20,7 +20,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_'
 pub(crate) struct Settings {
     /// The directory, which is the driver's alone.
     pub(crate) dir: PathBuf,
-    /// A file that would become larger than this, in bytes, is left for a new one.
+    /// A file that would become larger than this, in bytes, is left for a new one, at the end of a line.
     pub(crate) size: u64,
     /// This many files are kept.
     pub(crate) files: u32,

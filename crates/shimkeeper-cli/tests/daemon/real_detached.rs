@@ -157,7 +157,7 @@ fn output_is_kept_to_a_size_and_all_that_is_kept_is_shown() {
         .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"))
         .map(|entry| entry.metadata().unwrap().len())
         .collect();
-    assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");
+    assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= 80 << 10), "{sizes:?}");
     assert_eq!(place.good(&["rm", "size-web"]), "size-web\n");
     place.close();
 }

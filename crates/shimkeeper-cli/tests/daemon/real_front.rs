@@ -143,7 +143,7 @@ fn terminals(place: Place) -> Place {
     // Two are attached to the container; one leaves, and nothing comes of it.
     let (mut first, mut second) = (Terminal::new(24, 80), Terminal::new(24, 80));
     let leaving = place.on(&first, &["attach", "term-web"]);
-    let staying = place.on(&second, &["attach", "term-web"]);
+    let staying = place.on(&second, &["attach", "-o", "json", "term-web"]);
     for (terminal, child) in [(&first, &leaving), (&second, &staying)] {
         until("raw keys", || terminal.is_raw().then_some(()));
         assert!(child.id() > 0);
@@ -158,6 +158,8 @@ fn terminals(place: Place) -> Place {
     second.type_in("two\r");
     second.expect("got two");
     second.type_in("quit\r");
+    second.expect("\"schema\":\"shimkeeper.attach/1\"");
+    second.expect("\"status\":6");
     assert_eq!(code(staying), Some(6));
     let logs = place.good(&["logs", "term-web"]);
     assert!(logs.contains("got one\r\n") && logs.contains("got two\r\n"), "{logs:?}");

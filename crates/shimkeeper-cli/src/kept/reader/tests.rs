@@ -88,6 +88,29 @@ fn the_first_files_go_and_whoever_had_not_read_them_is_told() {
 }
 
 #[test]
+fn a_file_begins_with_a_line() {
+    let mut kept = Kept::new(200, 1000);
+    for number in 0..40 {
+        kept.write(&format!("{number} and "));
+        kept.write("the rest of the line\nnext");
+        kept.write(" line\n");
+    }
+    let dir = settings(&kept.dir, 1, 1).dir;
+    let files = numbers(&dir).unwrap();
+    assert!(files.len() > 10, "{files:?}");
+    for number in files {
+        let text = std::fs::read_to_string(file(&dir, number)).unwrap();
+        let (first, last) = (text.lines().next().unwrap(), text.lines().last().unwrap());
+        assert!(first.ends_with(" and ") || first.ends_with("next"), "{text}");
+        assert!(last.contains(" F ") && text.len() <= 400, "{text}");
+    }
+    // What never ends a line changes files all the same.
+    let mut kept = Kept::new(200, 1000);
+    (0..20).for_each(|_| kept.write("........................................"));
+    assert!(numbers(&settings(&kept.dir, 1, 1).dir).unwrap().len() > 3);
+}
+
+#[test]
 fn the_last_lines_are_found_over_files_and_parts() {
     let mut kept = Kept::new(100, 1000);
     for number in 0..20 {
