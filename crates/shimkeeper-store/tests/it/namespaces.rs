@@ -2,7 +2,7 @@
 //! Namespaces, with the texts that containerd's clients know.
 
 use shimkeeper_core::Kind;
-use shimkeeper_store::{Labels, NamespaceRecord, Sandbox};
+use shimkeeper_store::{Counts, Labels, NamespaceRecord, Sandbox};
 
 use crate::support::{Site, container, ns, refused};
 
@@ -74,4 +74,19 @@ async fn names_that_mean_something_to_others_mean_nothing_here() {
         store.containers(&ns(name)).create(container("c1")).await.unwrap();
     }
     assert_eq!(store.namespaces().list().len(), 4);
+}
+
+#[tokio::test]
+async fn records_are_counted_over_all_namespaces() {
+    let site = Site::new();
+    let store = site.open();
+    assert_eq!(store.counts(), Counts::default());
+    store.namespaces().create(record("empty", &[])).await.unwrap();
+    for (namespace, id) in [("a", "one"), ("a", "two"), ("b", "one")] {
+        store.containers(&ns(namespace)).create(container(id)).await.unwrap();
+    }
+    store.containers(&ns("a")).delete("two").await.unwrap();
+    let named = store.namespaces().list().len();
+    assert_eq!(store.counts(), Counts { namespaces: named, containers: 2, ..Counts::default() });
+    assert!(store.bytes() > 0);
 }
