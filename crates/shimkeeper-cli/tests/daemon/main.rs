@@ -6,6 +6,7 @@
 
 mod config;
 mod crowd;
+mod documented;
 mod life;
 mod place;
 mod real;

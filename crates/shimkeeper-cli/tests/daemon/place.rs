@@ -8,6 +8,7 @@ use serde_json::Value;
 use shimkeeper_testkit::deps::{self, Generation};
 use shimkeeper_testkit::{Containerd, Terminal, TestDirs, oracle};
 
+use crate::documented::is_documented;
 use crate::real::{Host, Outcome, outcome};
 use crate::support::{BINARY, until};
 
@@ -84,7 +85,9 @@ impl Place {
 
     /// The object that it printed.
     pub(crate) fn object(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.good(&[args, &["-o", "json"]].concat())).unwrap()
+        let told = serde_json::from_str(&self.good(&[args, &["-o", "json"]].concat())).unwrap();
+        is_documented(&told);
+        told
     }
 
     /// That it failed, with one line of what and one of what next.

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use shimkeeper_testkit::deps::Generation;
 
+use crate::documented::is_documented;
 use crate::real::{Host, Outcome, outcome, words};
 use crate::support::{BINARY, until};
 
@@ -36,7 +37,9 @@ fn good(host: &Host, args: &[&str]) -> String {
 
 /// The object that it printed.
 fn object(host: &Host, args: &[&str]) -> Value {
-    serde_json::from_str(&good(host, &[args, &["-o", "json"]].concat())).unwrap()
+    let told = serde_json::from_str(&good(host, &[args, &["-o", "json"]].concat())).unwrap();
+    is_documented(&told);
+    told
 }
 
 /// That it failed, with one line of what and one of what next.
@@ -100,6 +103,7 @@ fn containers_are_listed_shown_frozen_ended_and_removed() {
     // What fails for one does not keep the others from it.
     let half = ran(&host, &["rm", "done-listed", "gone", "-o", "json"]);
     let told: Value = serde_json::from_str(&half.out).unwrap();
+    is_documented(&told);
     assert_eq!((half.code, &told["done"]), (Some(125), &json!(["done-listed"])), "{half:?}");
     assert_eq!(
         (&told["failed"][0]["id"], &told["failed"][0]["error"]["kind"]),
@@ -154,6 +158,7 @@ fn events_are_told_one_on_a_line() {
     let mut told: Vec<Value> = Vec::new();
     for line in lines {
         told.push(serde_json::from_str(&line.unwrap()).unwrap());
+        is_documented(told.last().unwrap());
         if told.last().unwrap()["topic"] == "/tasks/delete" {
             break;
         }

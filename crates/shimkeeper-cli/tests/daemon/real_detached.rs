@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 
 use serde_json::json;
 
+use crate::documented::is_documented;
 use crate::place::Place;
 use crate::real::outcome;
 use crate::support::{collect, until};
@@ -33,7 +34,7 @@ fn a_whole_life(place: Place) -> Place {
     let told = logs(&["-o", "json"]).out;
     let lines: Vec<serde_json::Value> =
         told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.iter().all(|line| line["schema"] == "shimkeeper.log/1"), "{told}");
+    lines.iter().for_each(is_documented);
     assert!(lines.iter().any(|line| (&line["stream"], &line["text"]) == (&json!("stderr"), &json!("err\n"))));
     assert_eq!(
         (logs(&["--since", "1ms"]).out, logs(&["--since", "1h"]).out),
@@ -108,6 +109,7 @@ fn a_containerd_is_told_of_as_far_as_it_tells() {
         hearing.recv_timeout(std::time::Duration::from_millis(100)).ok()
     });
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+    is_documented(&event);
     assert_eq!(
         (&event["namespace"], &event["event"]["container_id"]),
         (&json!(place.namespace()), &json!("told-web"))

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use shimkeeper_testkit::Terminal;
 
+use crate::documented::is_documented;
 use crate::place::Place;
 use crate::real::outcome;
 use crate::support::{PATIENCE, collect, ended_within, until};
@@ -57,6 +58,7 @@ fn pipes(place: Place) -> Place {
     assert_eq!((ended, out.len(), out == input), (Some(5), input.len(), true));
     let (err, report) = err.split_once('\n').unwrap();
     let report: Value = serde_json::from_str(report).unwrap();
+    is_documented(&report);
     assert_eq!(
         (err, &report["schema"], &report["exit"]["status"]),
         ("to err", &json!("shimkeeper.run/1"), &json!(5))
@@ -83,6 +85,7 @@ fn pipes(place: Place) -> Place {
     assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(3), "container 1\n/tmp\n7\n", "err\n"));
     let ran = exec(&["-o", "json", "pipes-exec", "/bin/true"]);
     let report: Value = serde_json::from_str(&ran.err).unwrap();
+    is_documented(&report);
     assert_eq!((&report["schema"], &report["exit"]["status"]), (&json!("shimkeeper.exec/1"), &json!(0)));
     place.bad(&["exec", "pipes-exec", "/nope"], 127, "/nope", "root file system");
     place.bad(&["exec", "pipes-exec", "/etc"], 126, "/etc", "execute permission");
