@@ -37,6 +37,7 @@ pub use dirs::TestDirs;
 pub use fake::FakeShim;
 pub use leftovers::{FoundProcess, Leftovers};
 pub use locate::{fake_shim_binary, shimkeeper_binary};
+pub use procs::stop_process;
 pub use recorder::{EventRecorder, NotSeen, Recorded};
 pub use script::{
     ANNOTATION, Act, Answer, BUNDLE_FILE, Blob, DeleteAct, Dialect, Emission, Events, Format, LogText,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// A process, as far as this user may look at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,25 @@ fn strings(path: &Path) -> Option<Vec<String>> {
     let bytes = fs::read(path).ok()?;
     let parts = bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty());
     Some(parts.map(|part| String::from_utf8_lossy(part).into_owned()).collect())
+}
+
+/// Stops a process, and waits until every thread of it stands still: the signal alone is heard a moment later.
+///
+/// # Panics
+/// If there is no such process, or it does not stand still within half a minute.
+pub fn stop_process(pid: u32) {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process has a positive number");
+    kill_process(process, Signal::STOP).expect("the process is there");
+    let stands = |thread: io::Result<fs::DirEntry>| {
+        let stat = thread.and_then(|thread| fs::read_to_string(thread.path().join("stat")));
+        // A thread that is gone by now stands still, too.
+        stat.map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim().starts_with('T')))
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while !fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there").all(stands) {
+        assert!(Instant::now() < until, "{pid} does not stand still");
+        std::thread::yield_now();
+    }
 }
 
 /// Kills what `find` found and waits until it is dead. The process is looked at again once it is held, so a pid

@@ -21,7 +21,7 @@ use keeper::{Keeper, config, create, key};
 use rustix::process::{Pid, Signal, kill_process};
 use shimkeeper::events::{Filters, Subscription, TaskEvent};
 use shimkeeper::{Kind, Manager, Provenance, Status, Task, Verdict};
-use shimkeeper_testkit::{Act, Method, Script, TestDirs, When};
+use shimkeeper_testkit::{Act, Method, Script, TestDirs, When, stop_process};
 
 /// Nothing here should take a tenth of it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -182,7 +182,7 @@ async fn a_stuck_shim_is_kept_and_comes_back() {
     let pid = task.start().await.unwrap();
     let shim = task.shim_pid().unwrap();
     manager.detach().await;
-    signal(shim, Signal::STOP);
+    stop_process(shim);
 
     let (manager, _events) = reopen(&dirs).await;
     let verdict = manager.adoption().verdict(&key("a")).cloned();

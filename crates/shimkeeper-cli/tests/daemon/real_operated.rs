@@ -8,6 +8,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use shimkeeper_testkit::deps::Generation;
+use shimkeeper_testkit::stop_process;
 
 use crate::real::Host;
 use crate::support::{BINARY, PATIENCE, output, until};
@@ -90,7 +91,7 @@ fn a_stuck_shim_is_seen_and_timeouts_change_meanwhile() {
 
     reload(&host, &format!("{CONFIGURATION}[timeouts]\nkill = \"321ms\"\nstate = \"300ms\"\n"));
     let shim = shim(&host, "steady-one");
-    kill_process(shim, Signal::STOP).unwrap();
+    stop_process(shim.as_raw_pid().unsigned_abs());
     host.bad(["tasks", "kill", "--signal", "TERM", "steady-one"], "no answer within 321ms");
     becomes(at, &format!("shimkeeper_shim_timeouts_total{{{runtime},method=\"Kill\"}}"), |value| {
         value >= 1.0

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
+use shimkeeper_testkit::stop_process;
 
 use crate::place::Place;
 use crate::support::until;
@@ -11,9 +12,8 @@ use crate::support::until;
 /// Stops the shim of a container; its process.
 fn stop_the_shim_of(place: &Place, id: &str) -> Pid {
     let pid = place.object(&["inspect", id])["containers"][0]["shim"]["pid"].as_i64().unwrap();
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
-    pid
+    stop_process(u32::try_from(pid).unwrap());
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
 #[test]

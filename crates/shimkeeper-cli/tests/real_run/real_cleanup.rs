@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
-use shimkeeper_testkit::TestDirs;
+use shimkeeper_testkit::{TestDirs, stop_process};
 
 use crate::support::{Run, Running, readable};
 
@@ -131,7 +131,7 @@ fn what_cannot_be_reached_is_kept_and_told() {
     let place = Place::new();
     place.killed_run("echo ready; exec sleep 600");
     let shim = parent(pid_of(&place.cleanup(&[])["containers"][0]));
-    kill_process(shim, Signal::STOP).unwrap();
+    stop_process(shim.as_raw_pid().unsigned_abs());
     let run = place.cleanup(&["--force"]);
     kill_process(shim, Signal::CONT).unwrap();
     let verdict = run["containers"][0]["verdict"].as_str().unwrap();

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use rustix::process::Signal;
 use shimkeeper::{CreateTask, Deadlines, Kind, Manager, Task, Verdict};
-use shimkeeper_testkit::{DeleteAct, Script, TestDirs, TestSpec};
+use shimkeeper_testkit::{DeleteAct, Script, TestDirs, TestSpec, stop_process};
 
 use super::keeper::{config, create, key};
 use super::{Duration, exits, gone, nothing_left, reopen, signal, within};
@@ -100,7 +100,7 @@ async fn a_stuck_shim_whose_process_nobody_named_is_kept() {
     let member = bundle.with_file_name("member");
     fs::create_dir(&member).unwrap();
     fs::copy(bundle.join("bootstrap.json"), member.join("bootstrap.json")).unwrap();
-    signal(shim, Signal::STOP);
+    stop_process(shim);
     let mut deadlines = Deadlines::default();
     deadlines.state = Duration::from_millis(200);
     for _ in 0..2 {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use shimkeeper::events::Filters;
 use shimkeeper::{CreateTask, Deadlines, Kind, Manager, Status, Verdict};
-use shimkeeper_testkit::{Act, Method, Script, TestDirs, TestSpec, When};
+use shimkeeper_testkit::{Act, Method, Script, TestDirs, TestSpec, When, stop_process};
 
 use super::keeper::{config, create, key};
 use super::{Duration, PATIENCE, clear, nothing_left, signal, within};
@@ -138,7 +138,7 @@ async fn leaving_waits_for_no_adoption() {
     let pid = task.start().await.unwrap();
     let shim = task.shim_pid().unwrap();
     manager.detach().await;
-    signal(shim, rustix::process::Signal::STOP);
+    stop_process(shim);
     within("leaving", open_patiently(&dirs).await.detach()).await;
     signal(shim, rustix::process::Signal::CONT);
     super::it_is_back(&dirs, pid).await;

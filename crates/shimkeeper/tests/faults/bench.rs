@@ -179,16 +179,6 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
-/// Stops a process, and waits until every thread of it stands still.
-pub(crate) async fn stop(pid: u32) {
-    signal(pid, Signal::STOP);
-    let stands = |thread: std::io::Result<std::fs::DirEntry>| {
-        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
-        stat.rsplit(')').next().unwrap().trim().starts_with('T')
-    };
-    until(|| std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(stands)).await;
-}
-
 /// Kills the shim of a task.
 pub(crate) fn kill_shim(task: &Task) {
     signal(task.shim_pid().expect("an honest shim names its process"), Signal::KILL);

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use shimkeeper::{Deadlines, Exit, HealthState, Kind, Manager, ProcessKey, Provenance, Status, Task};
-use shimkeeper_testkit::{Act, DeleteAct, Method, Script, TestDirs, When};
+use shimkeeper_testkit::{Act, DeleteAct, Method, Script, TestDirs, When, stop_process};
 
-use crate::bench::{Bench, SHORT, config, end, exec, kill_shim, lives, signal, stop, until};
+use crate::bench::{Bench, SHORT, config, end, exec, kill_shim, lives, signal, until};
 
 /// What an honest shim gets for an answer, on a busy machine.
 const ENOUGH: Duration = Duration::from_secs(1);
@@ -24,8 +24,8 @@ async fn started(bench: &Bench, args: &[&str], script: &Script) -> (Task, u32) {
     (task, pid)
 }
 
-async fn stop_shim(task: &Task) {
-    stop(task.shim_pid().unwrap()).await;
+fn stop_shim(task: &Task) {
+    stop_process(task.shim_pid().unwrap());
 }
 
 async fn is_stuck(task: &Task) {
@@ -42,7 +42,7 @@ async fn kill_9_reaches_the_init_of_a_stopped_shim() {
     let bench = Bench::with(hasty).await;
     for all in [false, true] {
         let (task, pid) = started(&bench, &["stubborn"], &Script::new()).await;
-        stop_shim(&task).await;
+        stop_shim(&task);
         let began = Instant::now();
         task.kill(9, all).await.unwrap();
         assert!(began.elapsed() < SHORT + Duration::from_secs(1), "{:?}", began.elapsed());
@@ -68,7 +68,7 @@ async fn kill_9_reaches_an_exec_and_nobody_else() {
     let (task, init) = started(&bench, &["sleep"], &Script::new()).await;
     let process = exec(&task, "x", &["sleep"]).await;
     let pid = process.pid().unwrap();
-    stop_shim(&task).await;
+    stop_shim(&task);
     process.kill(9).await.unwrap();
     told(process.wait().await.unwrap(), pid, 137);
     assert!(lives(init));
@@ -86,7 +86,7 @@ async fn with_all_execs_end_before_their_init() {
     let bench = Bench::with(hasty).await;
     let (task, init) = started(&bench, &["sleep"], &Script::new()).await;
     let processes = [exec(&task, "a", &["sleep"]).await, exec(&task, "b", &["stubborn"]).await];
-    stop_shim(&task).await;
+    stop_shim(&task);
     task.kill(9, true).await.unwrap();
     told(task.wait().await.unwrap(), init, 137);
     for process in &processes {
@@ -106,7 +106,7 @@ async fn no_other_signal_and_no_manager_that_was_told_not_to_does_it() {
     let allowed = Bench::with(hasty).await;
     for (bench, number) in [(&forbidden, 9), (&allowed, 15)] {
         let (task, pid) = started(bench, &["sleep"], &Script::new()).await;
-        stop_shim(&task).await;
+        stop_shim(&task);
         assert_eq!(task.kill(number, true).await.unwrap_err().kind(), Kind::DeadlineExceeded);
         is_stuck(&task).await;
         assert_eq!(task.kill(number, true).await.unwrap_err().kind(), Kind::Unavailable);
@@ -141,7 +141,7 @@ async fn a_shim_that_refuses_is_not_passed_by() {
 async fn a_status_is_the_kernels_when_the_shim_is_stopped() {
     let bench = Bench::with(hasty).await;
     let (task, pid) = started(&bench, &["exit-after-ms", "1500", "7"], &Script::new()).await;
-    stop_shim(&task).await;
+    stop_shim(&task);
     let _ = task.state().await;
     told(task.wait().await.unwrap(), pid, 7);
     signal(task.shim_pid().unwrap(), Signal::CONT);

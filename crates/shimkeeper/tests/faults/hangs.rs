@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use shimkeeper::events::TaskEvent;
 use shimkeeper::{Deadlines, HealthState, Kind, ProcessKey, Provenance, Status};
-use shimkeeper_testkit::{Act, DeleteAct, Events, Method, Script, When};
+use shimkeeper_testkit::{Act, DeleteAct, Events, Method, Script, When, stop_process};
 use tokio::task::JoinSet;
 
-use crate::bench::{Bench, PATIENCE, SHORT, chain, end, key, kill_shim, lives, signal, stop, until};
+use crate::bench::{Bench, PATIENCE, SHORT, chain, end, key, kill_shim, lives, signal, until};
 use crate::calls::{CALLS, make_call};
 use crate::oracle;
 
@@ -177,7 +177,7 @@ async fn as_a_stopped_process() {
     let other = bench.honest("other", &["sleep"]).await;
     other.start().await.unwrap();
     let shim = task.shim_pid().unwrap();
-    stop(shim).await;
+    stop_process(shim);
     assert_eq!(task.state().await.unwrap_err().kind(), Kind::DeadlineExceeded);
     assert_eq!(other.state().await.unwrap().status, Status::Running, "it slows nobody else down");
     let refused = task.delete().await.unwrap_err().kind();

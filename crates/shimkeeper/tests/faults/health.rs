@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use shimkeeper::{Config, Deadlines, HealthState, Kind, Manager, Status, Task};
-use shimkeeper_testkit::{Act, Method, Script, TestDirs, When};
+use shimkeeper_testkit::{Act, Method, Script, TestDirs, When, stop_process};
 use tokio::task::JoinSet;
 
-use crate::bench::{Bench, SHORT, chain, config, end, exec_request, kill_shim, signal, stop, until};
+use crate::bench::{Bench, SHORT, chain, config, end, exec_request, kill_shim, signal, until};
 use crate::calls::{CALLS, make_call};
 use crate::oracle;
 
@@ -34,7 +34,7 @@ async fn a_stuck_shim_refuses_at_once_until_it_is_heard_of_again() {
     assert_eq!(state_of(&task), HealthState::Healthy);
     assert_eq!(task.health().reason, "");
 
-    stop(task.shim_pid().unwrap()).await;
+    stop_process(task.shim_pid().unwrap());
     stuck(&task).await;
     let health = task.health();
     assert!(health.reason.contains("no sign of life"), "{health:?}");

@@ -9,9 +9,9 @@ use shimkeeper::events::TaskEvent;
 use shimkeeper::{HealthState, Kind, ProcessKey, Status};
 use shimkeeper_proto::containerd::events::TaskExit;
 use shimkeeper_proto::containerd::task::v3::{ConnectResponse, CreateTaskResponse, StartResponse};
-use shimkeeper_testkit::{Act, Emission, LogText, Method, Script, StartStep, When};
+use shimkeeper_testkit::{Act, Emission, LogText, Method, Script, StartStep, When, stop_process};
 
-use crate::bench::{Bench, PATIENCE, SHORT, chain, end, exec_request, kill_shim, lives, stop, until};
+use crate::bench::{Bench, PATIENCE, SHORT, chain, end, exec_request, kill_shim, lives, until};
 use crate::oracle;
 
 /// A process that is nobody's business.
@@ -193,7 +193,7 @@ async fn a_shim_that_says_somebody_else_is_an_exec_hurts_nobody() {
     task.start().await.unwrap();
     let process = task.exec(exec_request("x", &["sleep"])).await.unwrap();
     assert_eq!(process.start().await.unwrap(), bystander.0.id(), "it is what the shim says");
-    stop(task.shim_pid().unwrap()).await;
+    stop_process(task.shim_pid().unwrap());
     process.kill(9).await.unwrap_err();
     assert!(bystander.lives());
     // Nor is its end the exec's.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use shimkeeper::{CreateTask, Exit, HealthState, Provenance, RuncOptions, Status, Stdio, Task};
-use shimkeeper_testkit::{TestSpec, deps};
+use shimkeeper_testkit::{TestSpec, deps, stop_process};
 
 use crate::cell::OciRuntime;
 use crate::host::{Host, KILL, SOON, exec, finish, kill_and_finish, task_key, within};
@@ -35,7 +35,7 @@ fn signal_shim(task: &Task, signal: Signal) {
 
 /// Stops the shim, and waits until it is seen not to answer.
 async fn silence_shim(task: &Task) {
-    signal_shim(task, Signal::STOP);
+    stop_process(task.shim_pid().unwrap());
     let falling_silent = async { while task.within(BRIEFLY).state().await.is_ok() {} };
     within(SOON, falling_silent).await;
 }
