@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{package, shell, test, tidy, tools};
+use crate::{shell, test, tidy, tools};
 
 /// Runs every check; all of them, also after one has failed.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
@@ -18,16 +18,15 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
     });
     // What the workspace is not built with, and would rot.
-    let traces = ["--package", "shimkeeper-daemon", "--features", "otel"];
     steps.step("traces: clippy", || {
-        cargo(&[&["clippy"], &traces[..], &["--all-targets", "--quiet", "--", "-D", "warnings"]].concat())
+        cargo(
+            &[&["clippy"], &test::TRACES[..], &["--all-targets", "--quiet", "--", "-D", "warnings"]].concat(),
+        )
     });
-    steps.step("traces: tests", || cargo(&[&["test", "--quiet"], &traces[..], &["spans::"]].concat()));
     steps.step("tidy", || tidy::run(workspace));
     steps.step("deny", || deny(workspace));
     steps.step("doc", || doc(workspace));
     test::add_steps(&mut steps, workspace, &[]);
-    steps.step("package", || package::check(workspace));
     steps.finish()
 }
 

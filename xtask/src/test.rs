@@ -9,7 +9,10 @@ use crate::deps::{self, Need};
 use crate::leaks::Snapshot;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{shell, tidy};
+use crate::{package, shell, tidy};
+
+/// What the workspace is not built with by itself: spans for a collector of traces.
+pub(crate) const TRACES: [&str; 4] = ["--package", "shimkeeper-daemon", "--features", "otel"];
 
 /// Runs all of it; `arguments` go to the test runner, and then select what is run.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -33,6 +36,10 @@ pub(crate) fn add_steps(steps: &mut Steps, workspace: &Workspace, arguments: &[S
             steps.step("doc tests", || {
                 shell::run(workspace.cargo().args(["test", "--workspace", "--doc", "--quiet"]))
             });
+            steps.step("traces", || {
+                shell::run(workspace.cargo().args(["test", "--quiet"]).args(TRACES).arg("spans::"))
+            });
+            steps.step("package", || package::check(workspace));
         }
     }
     steps.step("leaks", || before.check());
