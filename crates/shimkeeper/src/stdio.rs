@@ -96,12 +96,25 @@ pub(crate) struct Plumbing {
     spills: Vec<Arc<Spill>>,
 }
 
+impl StdioPaths {
+    /// A shim that writes into a file writes both outputs there. One that is told of the first alone crashes over the
+    /// second, and every process of its container is without it then.
+    fn completed(mut self) -> Self {
+        if self.stdout.starts_with("file:") && self.stderr.is_empty() && !self.terminal {
+            self.stderr.clone_from(&self.stdout);
+        }
+        self
+    }
+}
+
 impl Stdio {
     /// Makes and opens what this needs, for a process of the bundle in `bundle`.
     pub(crate) fn prepare(&self, bundle: &Path, process: &ProcessKey) -> Result<Prepared, Error> {
         let (stdin, stdout, stderr, terminal) = match self {
             Self::Null => return Ok(Prepared::default()),
-            Self::Paths(paths) => return Ok(Prepared { paths: paths.clone(), ..Prepared::default() }),
+            Self::Paths(paths) => {
+                return Ok(Prepared { paths: paths.clone().completed(), ..Prepared::default() });
+            }
             Self::File(path) => {
                 // The shim runs in another directory.
                 let path = std::path::absolute(path).map_err(|e| Error::io(Step::Stdio, "find", path, e))?;

@@ -4,17 +4,18 @@
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, mkfifoat};
-use shimkeeper::{OutputPipe, Stdio, StdioPaths, Task};
+use shimkeeper::{OutputPipe, Status, Stdio, StdioPaths, Task};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
-use crate::host::{Host, KILL, SOON, finish, within};
+use crate::host::{Host, KILL, SOON, exec, finish, kill_and_finish, within};
 
 matrix! {
     real_the_two_outputs_are_apart,
     real_a_mebibyte_is_complete,
     real_output_is_complete_though_it_is_read_late,
     real_output_goes_to_a_file,
+    real_a_file_for_one_output_is_one_for_both,
     real_output_goes_to_fifos_of_the_callers,
     real_unread_output_does_not_hold_up_a_delete,
 }
@@ -69,6 +70,20 @@ async fn real_output_goes_to_a_file(host: &Host) {
     assert_eq!(lines.remove(0), "before", "it is appended to");
     lines.sort_unstable();
     assert_eq!(lines, ["err", "out"]);
+}
+
+async fn real_a_file_for_one_output_is_one_for_both(host: &Host) {
+    let task = host.sleeper("half").await;
+    let file = host.dirs.path().join("half.out");
+    let stdout = format!("file://{}", file.display());
+    let paths = Stdio::Paths(StdioPaths { stdout, ..StdioPaths::default() });
+    let process = exec(&task, "one", ["/bin/sh", "-c", "echo out; echo err >&2"], paths).await;
+    assert_eq!(within(SOON, process.wait()).await.unwrap().status, 0);
+    process.delete().await.unwrap();
+    let written = std::fs::read_to_string(file).unwrap();
+    assert!(written.contains("out\n") && written.contains("err\n"), "{written:?}");
+    assert_eq!(task.state().await.unwrap().status, Status::Running, "its shim is there");
+    kill_and_finish(&task).await;
 }
 
 async fn real_output_goes_to_fifos_of_the_callers(host: &Host) {
