@@ -5,6 +5,7 @@
 //! <target>/deps/rootfs/                 root file system of the containers
 //!               shims/1.7/bin/…         other containerd generations (only with --tests)
 //!               shims/2.1/bin/…
+//!               docker/newer/dockerd      a dockerd of a newer release (only with --tests)
 //!               clients/…               clients of others' (only with --tests)
 //! ```
 //! The directory is `SHIMKEEPER_DEPS` where that is set. Whatever stands at its final name is complete: everything is
@@ -13,6 +14,7 @@
 mod apt_sources;
 mod archive;
 mod clients;
+mod dockerd;
 mod elf;
 mod generations;
 mod packages;
@@ -42,6 +44,7 @@ pub(crate) fn ensure(workspace: &Workspace, need: Need) -> Result<PathBuf> {
     rootfs::ensure(&deps)?;
     if need == Need::Tests {
         generations::ensure(&deps)?;
+        dockerd::ensure(&deps)?;
         clients::ensure(workspace, &deps)?;
     }
     Ok(deps)

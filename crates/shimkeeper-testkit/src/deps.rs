@@ -63,6 +63,14 @@ fn on_path() -> PathBuf {
     found.unwrap_or_else(|| missing(&format!("{SHIM} is not on the search path: install containerd 1.6")))
 }
 
+/// A dockerd of a newer release than the distribution's.
+///
+/// # Panics
+/// If it is not there.
+pub fn newer_dockerd() -> PathBuf {
+    present(dir().join("docker/newer/dockerd"), "a newer dockerd")
+}
+
 /// containerd's own Rust client, as a program that lives a container's life.
 ///
 /// # Panics

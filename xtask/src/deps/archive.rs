@@ -10,8 +10,6 @@ use anyhow::{Context as _, Result, bail};
 use crate::deps::apt_sources;
 use crate::shell;
 
-const PACKAGE: &str = "containerd";
-
 /// A suite whose list of packages has been fetched below a private directory.
 #[derive(Debug)]
 pub(crate) struct Archive {
@@ -32,24 +30,25 @@ impl Archive {
         Ok(archive)
     }
 
-    /// The newest version of containerd's package.
-    pub(crate) fn newest_version(&self) -> Result<String> {
-        let text = shell::output(self.apt("apt-cache").args(["madison", PACKAGE]))?;
-        newest(&text).with_context(|| format!("it has no package {PACKAGE}"))
+    /// The newest version of a package.
+    pub(crate) fn newest_version(&self, package: &str) -> Result<String> {
+        let text = shell::output(self.apt("apt-cache").args(["madison", package]))?;
+        newest(&text, package).with_context(|| format!("it has no package {package}"))
     }
 
-    /// Fetches the package and unpacks it below the private directory.
-    pub(crate) fn unpack(&self, version: &str) -> Result<PathBuf> {
-        let download = self.directory.join("download");
+    /// Fetches a package and unpacks it below the private directory.
+    pub(crate) fn unpack(&self, package: &str, version: &str) -> Result<PathBuf> {
+        let download = self.directory.join("download").join(package);
         fs::create_dir_all(&download).with_context(|| format!("cannot make {}", download.display()))?;
-        let wanted = format!("{PACKAGE}={version}");
+        let wanted = format!("{package}={version}");
         shell::output(self.apt("apt-get").args(["download", &wanted]).current_dir(&download))
             .map_err(explain)?;
         let mut files = fs::read_dir(&download)?.flatten().map(|entry| entry.path());
-        let package = files.find(|file| file.extension().is_some_and(|ending| ending == "deb"));
-        let package = package.context("apt-get said it fetched the package, but there is none")?;
-        let tree = self.directory.join("tree");
-        shell::run(Command::new("dpkg-deb").arg("-x").args([&package, &tree]))?;
+        let file = files.find(|file| file.extension().is_some_and(|ending| ending == "deb"));
+        let file = file.context("apt-get said it fetched the package, but there is none")?;
+        let tree = self.directory.join("tree").join(package);
+        fs::create_dir_all(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
+        shell::run(Command::new("dpkg-deb").arg("-x").args([&file, &tree]))?;
         Ok(tree)
     }
 
@@ -89,9 +88,9 @@ fn stanza(suite: &str) -> Result<String> {
 }
 
 /// The first version of `apt-cache madison`, which lists the newest first.
-fn newest(madison: &str) -> Option<String> {
+fn newest(madison: &str, package: &str) -> Option<String> {
     let mut lines = madison.lines().map(|line| line.split('|').map(str::trim));
-    lines.find_map(|mut columns| (columns.next()? == PACKAGE).then(|| columns.next().map(str::to_owned))?)
+    lines.find_map(|mut columns| (columns.next()? == package).then(|| columns.next().map(str::to_owned))?)
 }
 
 /// Says which of apt's failures it was, where the fix differs.
@@ -115,9 +114,9 @@ mod tests {
     fn the_newest_version_is_the_first() {
         let text = "containerd | 1.7.24-6 | http://m trixie/main amd64 Packages\n\
                     containerd | 1.7.1-1 | http://m trixie/main amd64 Packages\n";
-        assert_eq!(newest(text).as_deref(), Some("1.7.24-6"));
-        assert_eq!(newest(""), None);
-        assert_eq!(newest("N: Unable to locate package containerd\n"), None);
+        assert_eq!(newest(text, "containerd").as_deref(), Some("1.7.24-6"));
+        assert_eq!(newest("", "containerd"), None);
+        assert_eq!(newest("N: Unable to locate package containerd\n", "containerd"), None);
     }
 
     #[test]

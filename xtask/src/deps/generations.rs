@@ -17,6 +17,8 @@ use crate::shell;
 const GENERATIONS: [&str; 2] = ["1.7", "2.1"];
 /// Newer suites, oldest first: an older one has the better chance to run on this machine.
 const SUITES: [&str; 3] = ["trixie", "forky", "sid"];
+/// The package that has one.
+const PACKAGE: &str = "containerd";
 /// What a generation is made of.
 const PROGRAMS: [&str; 3] = ["containerd-shim-runc-v2", "ctr", "containerd"];
 
@@ -53,7 +55,9 @@ fn fetch(deps: &Path, missing: &[&str]) -> Result<()> {
     let mut archives: Vec<(Offer, Archive)> = Vec::new();
     let mut refusals = Vec::new();
     for suite in SUITES {
-        match Archive::open(work.path(), suite).and_then(|archive| Ok((archive.newest_version()?, archive))) {
+        match Archive::open(work.path(), suite)
+            .and_then(|archive| Ok((archive.newest_version(PACKAGE)?, archive)))
+        {
             Ok((version, archive)) => {
                 println!("deps: suite {suite} has containerd {version}");
                 archives.push((Offer { suite, version }, archive));
@@ -104,7 +108,7 @@ fn number(version: &str) -> Option<(u32, u32)> {
 }
 
 fn unpack(deps: &Path, generation: &str, offer: &Offer, archive: &Archive) -> Result<()> {
-    let tree = archive.unpack(&offer.version)?;
+    let tree = archive.unpack(PACKAGE, &offer.version)?;
     let staging = super::Staging::new(deps, "shim")?;
     let bin = staging.path().join("bin");
     fs::create_dir(&bin).with_context(|| format!("cannot make {}", bin.display()))?;

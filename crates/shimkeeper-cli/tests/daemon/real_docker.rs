@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! dockerd of the distribution on the daemon, with storage of its own: what people do with docker, and restarts of
+//! dockerd of the distribution, and a newer one, on the daemon, with storage of their own: what people do with docker, and restarts of
 //! either while containers run and end.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,16 +12,50 @@ use shimkeeper_testkit::deps::{self, Generation};
 use crate::real::{Host, Outcome, outcome};
 use crate::support::{PATIENCE, ended_within, until};
 
+/// Which dockerd.
+#[derive(Clone, Copy, Debug)]
+enum Release {
+    /// 20.10, of the distribution.
+    Old,
+    /// 26.1 or later.
+    New,
+}
+
+/// Every case for every release, each a test.
+macro_rules! for_each_release {
+    ($($case:ident),+ $(,)?) => {
+        mod old { $(#[test] fn $case() { super::$case(super::Release::Old); })+ }
+        mod new { $(#[test] fn $case() { super::$case(super::Release::New); })+ }
+    };
+}
+
+for_each_release!(
+    what_people_do_with_docker_works,
+    it_restarts_what_fails_and_asks_what_is_healthy,
+    a_service_of_a_swarm_survives_the_kill_of_a_replica,
+    restarts_of_either_lose_no_container_and_no_exit,
+);
+
+impl Release {
+    fn program(self) -> PathBuf {
+        match self {
+            Self::Old => PathBuf::from("/usr/sbin/dockerd"),
+            Self::New => deps::newer_dockerd(),
+        }
+    }
+}
+
 /// dockerd, and what it runs on.
 struct Docker {
+    release: Release,
     dockerd: Option<Child>,
     host: Host,
 }
 
 impl Docker {
     /// With an image `busybox:test`.
-    fn start() -> Self {
-        let mut docker = Self { dockerd: None, host: Host::start(Generation::V1_6) };
+    fn start(release: Release) -> Self {
+        let mut docker = Self { release, dockerd: None, host: Host::start(Generation::V1_6) };
         docker.launch();
         docker.import();
         docker
@@ -37,17 +72,17 @@ impl Docker {
 
     /// One that may be in a swarm, which those that keep containers over a restart of theirs may not. It has a network
     /// of its own: its ports are everybody's elsewhere.
-    fn start_for_swarm() -> Self {
-        let mut docker = Self { dockerd: None, host: Host::start(Generation::V1_6) };
+    fn start_for_swarm(release: Release) -> Self {
+        let mut docker = Self { release, dockerd: None, host: Host::start(Generation::V1_6) };
         let mut alone = Command::new("unshare");
-        alone.args(["--net", "sh", "-c", "ip link set lo up; exec /usr/sbin/dockerd \"$@\"", "dockerd"]);
+        alone.args(["--net", "sh", "-c", "ip link set lo up; exec \"$0\" \"$@\""]).arg(release.program());
         docker.launch_as(alone, &[]);
         docker.import();
         docker
     }
 
     fn launch(&mut self) {
-        self.launch_as(Command::new("/usr/sbin/dockerd"), &["--live-restore"]);
+        self.launch_as(Command::new(self.release.program()), &["--live-restore"]);
     }
 
     fn launch_as(&mut self, mut command: Command, flags: &[&str]) {
@@ -155,9 +190,8 @@ impl Drop for Docker {
     }
 }
 
-#[test]
-fn what_people_do_with_docker_works() {
-    let docker = Docker::start();
+fn what_people_do_with_docker_works(release: Release) {
+    let docker = Docker::start(release);
     let hello = docker.run(&["--rm"], &["/bin/echo", "hello"]);
     assert_eq!((hello.code, hello.out.as_str()), (Some(0), "hello\n"), "{hello:?}");
     assert_eq!(docker.run(&["--rm"], &["/bin/sh", "-c", "exit 42"]).code, Some(42));
@@ -188,9 +222,8 @@ fn what_people_do_with_docker_works() {
     docker.close();
 }
 
-#[test]
-fn it_restarts_what_fails_and_asks_what_is_healthy() {
-    let docker = Docker::start();
+fn it_restarts_what_fails_and_asks_what_is_healthy(release: Release) {
+    let docker = Docker::start(release);
     docker.background("fails", &["--restart=on-failure:2"], &["/bin/sh", "-c", "exit 3"]);
     docker.becomes("fails", ".RestartCount", "2");
     docker.becomes("fails", ".State.Running", "false");
@@ -204,9 +237,8 @@ fn it_restarts_what_fails_and_asks_what_is_healthy() {
     docker.close();
 }
 
-#[test]
-fn a_service_of_a_swarm_survives_the_kill_of_a_replica() {
-    let docker = Docker::start_for_swarm();
+fn a_service_of_a_swarm_survives_the_kill_of_a_replica(release: Release) {
+    let docker = Docker::start_for_swarm(release);
     docker.good(&["swarm", "init", "--advertise-addr=127.0.0.1", "--listen-addr=127.0.0.1:2377"]);
     let marked = format!("--env=SHIMKEEPER_TEST={}", docker.host.daemon.dirs.path().display());
     let create = ["service", "create", "--name=pair", "--replicas=2", "--network=host", "--no-resolve-image"];
@@ -234,9 +266,8 @@ fn a_service_of_a_swarm_survives_the_kill_of_a_replica() {
     });
 }
 
-#[test]
-fn restarts_of_either_lose_no_container_and_no_exit() {
-    let mut docker = Docker::start();
+fn restarts_of_either_lose_no_container_and_no_exit(release: Release) {
+    let mut docker = Docker::start(release);
     let until_told = "trap 'exit 6' TERM; while :; do sleep 0.1; done";
     for name in ["stays", "one", "two", "three"] {
         docker.background(name, &[], &["/bin/sh", "-c", until_told]);
