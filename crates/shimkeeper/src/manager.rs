@@ -431,7 +431,9 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         scope: Scope::default(),
         // A launch is mostly start-up of a Go program: a few more than there are cores keep the cores busy.
         launches: Semaphore::new(parallel * 4),
-        reaps: Semaphore::new(parallel * 2),
+        // A reap mostly waits: runc looks every tenth of a second whether what it killed is dead. So many keep the cores
+        // busy, and no more, so that the first results come first.
+        reaps: Semaphore::new(parallel * 6),
         sandbox_dirs: dirs.sandboxes(),
         dirs,
         config,
