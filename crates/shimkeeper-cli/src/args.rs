@@ -314,4 +314,21 @@ mod tests {
         assert!(run(&["--rootfs", "/r", "--root", "/s"]).is_err());
         assert!(run(&["--rootfs", "/r", "--state", "/s", "--root", "/t"]).is_ok());
     }
+
+    #[test]
+    fn it_is_a_daemons_only_when_told() {
+        let wanted = |flags: &[&str]| {
+            run(&[&["--rootfs", "/r"], flags].concat()).map(|args| args.by_daemon.is_wanted())
+        };
+        assert!(!wanted(&[]).unwrap());
+        for flags in [&["-d"][..], &["--daemon"], &["--address", "/s"], &["--daemon", "--rm", "-l", "a=b"]] {
+            assert!(wanted(flags).unwrap(), "{flags:?}");
+        }
+        for flags in [&["--rm"][..], &["-l", "a=b"], &["-d", "--rm"], &["--daemon", "--log-driver", "none"]] {
+            assert!(wanted(flags).is_err(), "{flags:?}");
+        }
+        for flags in [&["-d", "--state", "/s", "--root", "/t"][..], &["--daemon", "--no-cleanup"]] {
+            assert!(wanted(flags).is_err(), "{flags:?}");
+        }
+    }
 }

@@ -43,7 +43,9 @@ fn compare(place: &str, told: &Value, example: &Value) {
             }
         }
         (Value::Array(told), Value::Array(example)) => {
-            told.iter().for_each(|told| compare(place, told, &example[0]));
+            for told in told {
+                compare(place, told, &example[0]);
+            }
         }
         _ => {
             let same = std::mem::discriminant(told) == std::mem::discriminant(example);
