@@ -10,6 +10,7 @@ use shimkeeper_proto::containerd::services::tasks::v1::{CreateTaskRequest, Delet
 use shimkeeper_proto::google::protobuf::Any;
 
 use super::fifos::Io;
+use super::logs::log::Log;
 use super::server::{Server, ask, unless};
 use crate::failure::Failure;
 use crate::foreground::exit_code::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND};
@@ -30,6 +31,33 @@ pub(super) fn spec(json: Vec<u8>) -> Any {
 
 pub(super) fn process(json: Vec<u8>) -> Any {
     Any { type_url: PROCESS.to_owned(), value: json.into() }
+}
+
+/// What a shim is told of output that goes to this log; nothing of one that is empty.
+pub(super) fn output(log: &str, terminal: bool) -> Result<Io, Failure> {
+    let mut io = Io { stdout: log.to_owned(), terminal, ..Io::default() };
+    let file = log.starts_with("file://").then(|| Log::at(log)).flatten();
+    let Some(Log::File(path)) = file else {
+        if !terminal {
+            log.clone_into(&mut io.stderr);
+        }
+        return Ok(io);
+    };
+    if terminal {
+        let what = "a terminal's output cannot be written to a file by shims";
+        return Err(Failure::new(Kind::InvalidArgument, what, "use --log-driver keep, or leave out -t"));
+    }
+    let opened = std::fs::File::options().append(true).create(true).open(&path);
+    opened.map_err(|error| {
+        let what = format!("open the log {}", path.display());
+        Failure::io(what, &error, "see that its directory is there")
+    })?;
+    // Of a URI, or of a path twice, shims make one descriptor, and close it when the first output ends, with the rest of
+    // the second. So it is a path, spelled in two ways.
+    let path = path.display().to_string();
+    io.stderr = format!("/.{path}");
+    io.stdout = path;
+    Ok(io)
 }
 
 /// Makes the task of a record, whose program does not run yet.
@@ -99,6 +127,20 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn both_outputs_go_to_a_log() {
+        let told = |log: &str, terminal| output(log, terminal).map(|io| [io.stdout, io.stderr]);
+        assert_eq!(told("", false).unwrap(), ["", ""]);
+        assert_eq!(told("binary:///x", false).unwrap(), ["binary:///x", "binary:///x"]);
+        assert_eq!(told("binary:///x", true).unwrap(), ["binary:///x", ""]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a log").display().to_string();
+        let uri = format!("file://{}", path.replace(' ', "%20"));
+        assert_eq!(told(&uri, false).unwrap(), [path.clone(), format!("/.{path}")]);
+        assert!(Path::new(&path).exists());
+        assert!(told(&uri, true).is_err() && told("file:///nope/nope", false).is_err());
+    }
 
     #[test]
     fn a_missing_command_is_told_apart_from_one_that_cannot_be_executed() {

@@ -105,10 +105,7 @@ async fn detached(
     if !uri.is_empty() {
         record.labels.insert(LOG_LABEL.to_owned(), uri.clone());
     }
-    let mut io = Io { stdout: uri.clone(), terminal: spec.terminal, ..Io::default() };
-    if !spec.terminal {
-        io.stderr = uri;
-    }
+    let mut io = launch::output(&uri, spec.terminal)?;
     if args.interactive {
         io.stdin = typed_into(spec, kept.as_ref())?;
         record.labels.insert(INPUT_LABEL.to_owned(), io.stdin.clone());

@@ -54,19 +54,17 @@ async fn begin(server: &Server, id: &str) -> Result<(), Failure> {
             ));
         }
         launch::delete(server, id).await?;
-        launch::create(server, id, &io(&record, &spec), &spec).await?;
+        launch::create(server, id, &io(&record, &spec)?, &spec).await?;
     }
     launch::start(server, id, &spec).await.map(|_| ())
 }
 
 /// As it was when the container was made by `shimkeeper run -d`; nothing, of one that others have made.
-fn io(record: &Container, spec: &[u8]) -> Io {
+fn io(record: &Container, spec: &[u8]) -> Result<Io, Failure> {
     let label = |name: &str| record.labels.get(name).cloned().unwrap_or_default();
     let spec: serde_json::Value = serde_json::from_slice(spec).unwrap_or_default();
     let terminal = spec["process"]["terminal"].as_bool().unwrap_or(false);
-    let (stdin, stdout) = (label(INPUT_LABEL), label(LOG_LABEL));
-    let stderr = if terminal { String::new() } else { stdout.clone() };
-    Io { stdin, stdout, stderr, terminal }
+    Ok(Io { stdin: label(INPUT_LABEL), ..launch::output(&label(LOG_LABEL), terminal)? })
 }
 
 #[cfg(test)]
@@ -78,16 +76,16 @@ mod tests {
         let labels = [(LOG_LABEL, "binary:///x"), (INPUT_LABEL, "/log/stdin")];
         let labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let record = Container { labels, ..Container::default() };
-        let terminal = io(&record, br#"{"process": {"terminal": true}}"#);
+        let terminal = io(&record, br#"{"process": {"terminal": true}}"#).unwrap();
         assert_eq!(
             (terminal.stdin.as_str(), terminal.stdout.as_str(), terminal.stderr.as_str()),
             ("/log/stdin", "binary:///x", "")
         );
-        let piped = io(&record, b"{}");
+        let piped = io(&record, b"{}").unwrap();
         assert_eq!(
             (piped.stdout.as_str(), piped.stderr.as_str(), piped.terminal),
             ("binary:///x", "binary:///x", false)
         );
-        assert_eq!(io(&Container::default(), b"{}"), Io::default());
+        assert_eq!(io(&Container::default(), b"{}"), Ok(Io::default()));
     }
 }

@@ -169,15 +169,19 @@ fn output_goes_elsewhere_when_told_so() {
     let place = Place::ours();
     let file = place.dirs().path().join("a log");
     let uri = format!("file://{}", file.display().to_string().replace(' ', "%20"));
-    place.detach(&["--log-driver", &uri], "file-web", "echo to a file; exec sleep 3600");
-    until("the output", || (place.good(&["logs", "file-web"]) == "to a file\n").then_some(()));
+    place.detach(
+        &["--log-driver", &uri],
+        "file-web",
+        "echo to a file; exec > /dev/null; sleep 0.3; echo both >&2; exec sleep 3600",
+    );
+    until("the output", || (place.good(&["logs", "file-web"]) == "to a file\nboth\n").then_some(()));
     place.bad(&["logs", "-t", "file-web"], 125, "without times", "--timestamps");
     place.detach(&["--log-driver", "none"], "none-web", "echo to nobody; exec sleep 3600");
     place.bad(&["logs", "none-web"], 125, "not kept", "run -d");
     place.bad(&["attach", "none-web"], 125, "nowhere that can be read", "exec");
     place.bad(&place.run(&["-d", "-i"], "typed-web", &["/bin/cat"]), 125, "only with a terminal", "-d -i -t");
     assert_eq!(place.good(&["rm", "-f", "file-web", "none-web"]), "file-web\nnone-web\n");
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "to a file\n", "it is somebody else's");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "to a file\nboth\n", "it is somebody else's");
     place.close();
 }
 

@@ -27,7 +27,8 @@ impl Log {
         label.or(task.map(|task| &task.stdout)).and_then(|uri| Self::at(uri))
     }
 
-    fn at(uri: &str) -> Option<Self> {
+    /// By what a shim, or a record, is told of it.
+    pub(in crate::client) fn at(uri: &str) -> Option<Self> {
         if let Some(settings) = Settings::of_uri(uri) {
             return Some(Self::Kept(settings.dir));
         }
