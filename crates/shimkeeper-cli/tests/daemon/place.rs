@@ -165,8 +165,8 @@ impl Drop for Place {
             if std::thread::panicking() && dirs.sweep().is_ok() {
                 oracle::sweep(dirs, &[]);
             }
-            // One for each namespace, and containerd never removes it.
-            let _ = std::fs::remove_dir(std::path::Path::new("/run/containerd/runc").join(&self.namespace));
         }
+        // One for each namespace, and neither containerd nor `ctr` at ours ever removes it.
+        let _ = std::fs::remove_dir(std::path::Path::new("/run/containerd/runc").join(&self.namespace));
     }
 }
