@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the suites with real shims share: a daemon whose shims are of one generation, and that generation's `ctr`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use shimkeeper_testkit::deps::{self, Generation};
@@ -13,6 +13,8 @@ use crate::support::{Daemon, collect, ended_within, plain, until};
 pub(crate) struct Host {
     pub(crate) daemon: Daemon,
     generation: Generation,
+    /// Where `ctr` makes its containers.
+    namespace: String,
 }
 
 /// `ctr`, for a daemon that comes and goes meanwhile.
@@ -20,6 +22,7 @@ pub(crate) struct Host {
 pub(crate) struct Client {
     address: PathBuf,
     generation: Generation,
+    namespace: String,
     fifos: PathBuf,
 }
 
@@ -50,7 +53,20 @@ impl Host {
     pub(crate) fn configured(generation: Generation, configuration: &str) -> Self {
         let dirs = TestDirs::new();
         std::fs::write(dirs.path().join("config.toml"), configuration).unwrap();
-        Self { daemon: Daemon::start_in(dirs, Self::command(generation)), generation }
+        let daemon = Daemon::start_in(dirs, Self::command(generation));
+        Self { daemon, generation, namespace: "default".to_owned() }
+    }
+
+    /// One whose containers may have the names of others': the runtime keeps them apart by their namespaces.
+    pub(crate) fn apart(generation: Generation) -> Self {
+        let mut host = Self::start(generation);
+        host.namespace = host.daemon.dirs.path().file_name().unwrap().to_str().unwrap().to_owned();
+        host
+    }
+
+    /// Where `ctr` makes its containers.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     fn command(generation: Generation) -> fn(&TestDirs) -> Command {
@@ -63,7 +79,12 @@ impl Host {
 
     /// A client that needs nothing of this.
     pub(crate) fn client(&self) -> Client {
-        Client { address: self.daemon.address(), generation: self.generation, fifos: self.fifos() }
+        Client {
+            address: self.daemon.address(),
+            generation: self.generation,
+            namespace: self.namespace.clone(),
+            fifos: self.fifos(),
+        }
     }
 
     /// Where `ctr` makes its FIFOs, of which it forgets some: those of an exec it does not wait for.
@@ -100,6 +121,7 @@ impl Host {
         let line =
             format!("{} --address {} {}", ctr.display(), self.daemon.address().display(), args.join(" "));
         let mut command = Command::new("script");
+        command.env("CONTAINERD_NAMESPACE", &self.namespace);
         command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
         outcome(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
@@ -155,7 +177,7 @@ impl Host {
 impl Client {
     fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(deps::bin_dir(self.generation).join("ctr"));
-        command.arg("--address").arg(&self.address);
+        command.arg("--address").arg(&self.address).env("CONTAINERD_NAMESPACE", &self.namespace);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut args = args.into_iter().peekable();
         while let Some(word) = args.next() {
@@ -177,6 +199,10 @@ impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() && self.daemon.dirs.sweep().is_ok() {
             oracle::sweep(&self.daemon.dirs, &[]);
+        }
+        if self.namespace != "default" {
+            // runc makes one for each namespace, and nobody removes it.
+            let _ = std::fs::remove_dir(Path::new("/run/containerd/runc").join(&self.namespace));
         }
     }
 }

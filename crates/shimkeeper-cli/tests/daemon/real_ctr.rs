@@ -30,7 +30,7 @@ for_each_generation!(
 );
 
 fn a_command_runs_and_its_output_and_code_come_back(generation: Generation) {
-    let host = Host::start(generation);
+    let host = Host::apart(generation);
     let out = host.good(words(&host.run(&["--rm"], "echo", &["/bin/echo", "hello"])));
     assert_eq!(out, "hello\n");
     let failed = host.ctr(words(&host.run(&["--rm"], "fails", &["/bin/sh", "-c", "echo no >&2; exit 7"])));
@@ -43,7 +43,7 @@ fn a_command_runs_and_its_output_and_code_come_back(generation: Generation) {
 }
 
 fn a_container_in_the_background_is_lived_with(generation: Generation) {
-    let host = Host::start(generation);
+    let host = Host::apart(generation);
     host.sleeper("web");
     assert_eq!(host.state("web").as_deref(), Some("RUNNING"));
     assert!(host.good(["tasks", "ps", "web"]).lines().count() == 2, "a heading and one process");
@@ -69,7 +69,7 @@ fn a_container_in_the_background_is_lived_with(generation: Generation) {
 }
 
 fn it_is_attached_to(generation: Generation) {
-    let host = Host::start(generation);
+    let host = Host::apart(generation);
     host.sleeper("here");
     let attached = host.spawn(["tasks", "attach", "here"]);
     // A signal to the one that is attached is one to the container, once that is so; init ignores what it does not handle.
@@ -83,7 +83,7 @@ fn it_is_attached_to(generation: Generation) {
 }
 
 fn everything_that_happens_is_told(generation: Generation) {
-    let host = Host::start(generation);
+    let host = Host::apart(generation);
     let mut events = host.spawn(["events"]);
     let lines = BufReader::new(events.stdout.take().unwrap()).lines();
     // Nothing says that it is subscribed, so something is made to happen until it is told.
@@ -127,7 +127,7 @@ fn everything_that_happens_is_told(generation: Generation) {
 }
 
 fn names_labels_and_leases_are_kept(generation: Generation) {
-    let mut host = Host::start(generation);
+    let mut host = Host::apart(generation);
     host.good(["namespaces", "create", "team", "color=blue"]);
     host.good(["namespaces", "label", "team", "color=red"]);
     host.bad(["namespaces", "create", "team"], "already exists");
@@ -148,7 +148,7 @@ fn names_labels_and_leases_are_kept(generation: Generation) {
     assert_eq!(host.good(["containers", "ls", "-q", "labels.tier==back"]), "");
     let info = host.good(["containers", "info", "kept"]);
     assert!(info.contains("\"tier\": \"front\"") && info.contains("/bin/sleep"), "{info}");
-    host.bad(["namespaces", "rm", "default"], "must be empty");
+    host.bad(["namespaces", "rm", host.namespace()], "must be empty");
     host.good(["leases", "rm", "held"]);
     host.good(["namespaces", "rm", "team"]);
     host.remove("kept");
@@ -163,7 +163,7 @@ fn names_labels_and_leases_are_kept(generation: Generation) {
 }
 
 fn what_cannot_be_is_refused_as_containerd_does(generation: Generation) {
-    let host = Host::start(generation);
+    let host = Host::apart(generation);
     let run = |flags: &[&str], id: &str, command: &[&str], said: &str| {
         host.bad(words(&host.run(flags, id, command)), said);
     };
@@ -188,7 +188,7 @@ fn what_cannot_be_is_refused_as_containerd_does(generation: Generation) {
 }
 
 fn a_restart_is_not_noticed(generation: Generation) {
-    let mut host = Host::start(generation);
+    let mut host = Host::apart(generation);
     host.sleeper("stays");
     host.good(words(&host.run(
         &["-d"],
