@@ -37,7 +37,7 @@ use crate::registry::{Entry, Reservation};
 use crate::role::Role;
 use crate::shim::{Parts, Permit, Shim};
 use crate::supervisor::Supervisor;
-use crate::{diagnosis, features, identify};
+use crate::{diagnosis, features, identify, reap};
 
 use undo::UndoBundle;
 
@@ -265,6 +265,7 @@ async fn launch_and_dial(draft: &mut Draft) -> Result<Dialed, Error> {
             Err(GroupEnding(over)) if left > 0 && draft.join.is_none() => {
                 // However it ends, the next launch finds out.
                 let _ = tokio::time::timeout(ending_takes(&draft.deadlines), over.cancelled()).await;
+                end_earlier_launch(draft).await;
                 continue;
             }
             Err(GroupEnding(_)) => return Err(Error::new(Step::Dial, Refused::GroupEnding)),
@@ -279,6 +280,8 @@ async fn launch_and_dial(draft: &mut Draft) -> Result<Dialed, Error> {
                     && draft.join.is_none()
                     && env.groups.has_ended_since(endings, &namespace, &params.address) =>
             {
+                drop(seat);
+                end_earlier_launch(draft).await;
                 continue;
             }
             dialed => dialed?,
@@ -287,6 +290,15 @@ async fn launch_and_dial(draft: &mut Draft) -> Result<Dialed, Error> {
         crate::failpoint::hit("C5");
         draft.phases.lap(Phase::Dial, &mut lap);
         return Ok(Dialed { params, seat, connection, greeting });
+    }
+}
+
+/// Ends what was launched in vain. Mostly nothing: the shim to be joined was somebody else's launch. But one that was
+/// launched just as the other went may have lost its socket to whoever cleared up after that, and nobody would find it.
+async fn end_earlier_launch(draft: &Draft) {
+    let patience = draft.deadlines.signal;
+    if reap::end_launch(&draft.bundle, draft.incarnation, patience).await.is_none() {
+        tracing::error!(task = %draft.bundle.key(), "a shim that was launched in vain does not end");
     }
 }
 
