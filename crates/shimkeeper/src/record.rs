@@ -3,8 +3,8 @@
 //! after. It is what makes "leaks nothing" and "exactly one exit" decidable after a crash at any step.
 //!
 //! Written beside the files of the original layout and ignored by everybody else. Whole or not there, by a
-//! rename. It survives a crash of this process and not one of the machine, which no task survives either: so nothing
-//! is synced.
+//! rename, and synced: no task survives a crash of the machine, but an exit that was announced is not to be announced
+//! again after one. Where the state directory is a tmpfs, as it mostly is, that costs nothing.
 
 mod form;
 
