@@ -37,17 +37,25 @@ pub(crate) async fn everything(controls: &Controls) {
         let (execs, pid, shim_pid, health) = (task.execs().len(), task.pid(), task.shim_pid(), task.health());
         let exit = task.exit().map(|record| record.exit.status);
         tracing::info!(
-            task = %task.key(), pid, exit, execs, shim = %task.shim_binary().display(), shim_pid,
+            namespace = %task.key().namespace, task = %task.key().id, pid, exit, execs,
+            shim = %task.shim_binary().display(), shim_pid,
             health = %health.state, reason = health.reason, "dump"
         );
     }
     for sandbox in manager.sandboxes() {
         let health = sandbox.health();
-        tracing::info!(sandbox = %sandbox.key(), health = %health.state, reason = health.reason, "dump");
+        tracing::info!(
+            namespace = %sandbox.key().namespace, sandbox = %sandbox.key().id,
+            health = %health.state, reason = health.reason,
+            "dump"
+        );
     }
     for bundle in unknown {
         let reason = bundle.reason.unwrap_or_else(|| "there is no verdict on it yet".to_owned());
-        tracing::info!(bundle = %bundle.key, reason, "dump");
+        tracing::info!(
+            namespace = %bundle.key.namespace, bundle = %bundle.key.id, reason,
+            "dump"
+        );
     }
 }
 

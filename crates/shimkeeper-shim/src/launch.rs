@@ -101,7 +101,10 @@ impl ShimBinary {
             }
             return attempt;
         };
-        tracing::debug!(key = %cx.key, shim = %self.path().display(), ?second, "the shim wants the other dialect");
+        tracing::debug!(
+            namespace = %cx.key.namespace, task = %cx.key.id, shim = %self.path().display(), ?second,
+            "the shim wants the other dialect"
+        );
         let left = ends_at.saturating_duration_since(Instant::now());
         let started = self.start_once(cx, bundle, options, second, left).await?;
         dialect.remember(self, second);

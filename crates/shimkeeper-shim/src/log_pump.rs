@@ -166,7 +166,10 @@ impl LogDriver {
                 Ok(read) => sink.take(&chunk[..read]),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(error) => {
-                    tracing::warn!(key = %sink.key, %error, "the shim's log is read no more");
+                    tracing::warn!(
+                        namespace = %sink.key.namespace, task = %sink.key.id, %error,
+                        "the shim's log is read no more"
+                    );
                     break;
                 }
             }

@@ -168,7 +168,7 @@ async fn try_again(env: Arc<Env>, mut stranded: Stranded, progress: Arc<watch::S
 }
 
 fn tell(progress: &watch::Sender<Adoption>, role: Role, key: TaskKey, verdict: Verdict) {
-    tracing::info!(?role, task = %key, %verdict, "adoption");
+    tracing::info!(?role, namespace = %key.namespace, task = %key.id, %verdict, "adoption");
     progress.send_modify(|adoption| adoption.add(role, key, verdict));
 }
 
@@ -186,7 +186,10 @@ async fn sweep_work_dirs(env: &Arc<Env>) {
                     continue;
                 };
                 if let Err(error) = dirs.remove_work_dir(&key) {
-                    tracing::warn!(task = %key, %error, "a scratch directory could not be swept");
+                    tracing::warn!(
+                        namespace = %key.namespace, task = %key.id, %error,
+                        "a scratch directory could not be swept"
+                    );
                 }
             }
         }

@@ -57,8 +57,14 @@ fn remove_once(bundle: &Bundle) -> bool {
         // The kernel refuses where a process or another group is in it.
         match std::fs::remove_dir(&place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Ok(()) => tracing::info!(task = %bundle.key(), "removed {}", place.display()),
-            Err(error) => tracing::debug!(task = %bundle.key(), %error, "{} stays", place.display()),
+            Ok(()) => tracing::info!(
+                namespace = %bundle.key().namespace, task = %bundle.key().id,
+                "removed {}", place.display()
+            ),
+            Err(error) => tracing::debug!(
+                namespace = %bundle.key().namespace, task = %bundle.key().id, %error,
+                "{} stays", place.display()
+            ),
         }
         were_none = false;
     }

@@ -65,7 +65,10 @@ pub(crate) async fn end_shim(shim: &Shim, is_stuck: bool) -> Input {
     close(shim);
     for signal in [Signal::TERM, Signal::KILL] {
         for process in processes(shim).await {
-            tracing::warn!(task = %shim.key, shim = process.pid, ?signal, "the shim did not shut down: sending a signal");
+            tracing::warn!(
+                namespace = %shim.key.namespace, task = %shim.key.id, shim = process.pid, ?signal,
+                "the shim did not shut down: sending a signal"
+            );
             if let Ok(Some(pidfd)) = Pidfd::open(&process) {
                 // It may end between the look and the signal, which is what is wanted.
                 let _ = pidfd.signal(signal);
@@ -156,7 +159,10 @@ pub(crate) async fn settle(shim: &Arc<Shim>, step: Step, permit: Permit) -> Resu
     });
     if let Err(error) = noted.await {
         // A full disk must not keep anybody from making room.
-        tracing::warn!(task = %shim.key, %error, "the deletion could not be recorded");
+        tracing::warn!(
+            namespace = %shim.key.namespace, task = %shim.key.id, %error,
+            "the deletion could not be recorded"
+        );
     }
     crate::failpoint::hit("D3");
     outcome(shim, step, permit.settle(Fate::End).await)

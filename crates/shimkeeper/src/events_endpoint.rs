@@ -143,7 +143,10 @@ async fn take_in_task_event(
     let Some(Entry::Shim(shim) | Entry::Adopting(Some(shim))) = env.registry.get(key) else {
         // Late, from a task that is over and whose end has been told.
         dropped(env, Dropped::NoTask);
-        tracing::debug!(task = %key, topic = %envelope.topic(), "event of no task dropped");
+        tracing::debug!(
+            namespace = %key.namespace, task = %key.id, topic = %envelope.topic(),
+            "event of no task dropped"
+        );
         return;
     };
     if let (Some(sender), Some(known)) = (sender, shim.identity())
@@ -152,11 +155,17 @@ async fn take_in_task_event(
         let senders = env.registry.shims();
         if senders.iter().any(|other| other.identity().is_some_and(|other| other.pid == sender)) {
             dropped(env, Dropped::Foreign);
-            tracing::warn!(task = %key, sender, topic = %envelope.topic(), "event dropped: it is from the shim of another task");
+            tracing::warn!(
+                namespace = %key.namespace, task = %key.id, sender, topic = %envelope.topic(),
+                "event dropped: it is from the shim of another task"
+            );
             return;
         }
         // Not refused: a shim may have its events sent by another process.
-        tracing::debug!(task = %key, sender, shim = known.pid, "event from another process than the shim");
+        tracing::debug!(
+            namespace = %key.namespace, task = %key.id, sender, shim = known.pid,
+            "event from another process than the shim"
+        );
     }
     if let Some(fact) = shim.early.take(fact(event), envelope) {
         take_in_fact(&shim, fact, envelope).await;
@@ -176,7 +185,10 @@ pub(crate) async fn take_in_fact(shim: &Arc<Shim>, fact: Fact, envelope: &Arc<En
     crate::failpoint::hit("C8");
     if !publish::decided(shim, Some(envelope), |ledger| ledger.ingest(fact)) {
         dropped(&shim.env, Dropped::Stale);
-        tracing::debug!(task = %shim.key, topic = %envelope.topic(), "event dropped: told before, or stale");
+        tracing::debug!(
+            namespace = %shim.key.namespace, task = %shim.key.id, topic = %envelope.topic(),
+            "event dropped: told before, or stale"
+        );
     }
     if let Some(process) = ended {
         // Whoever watches notes down that it was told; of an exec that was never seen to start nobody does yet.

@@ -64,7 +64,10 @@ pub(crate) fn hold_init(shim: &Shim, pid: u32) -> Option<Pidfd> {
     let parent = shim.identity().filter(|_| shim.is_ours())?;
     let init = hold(pid)?;
     if !matches!(init.identity().descends_from(&parent), Ok(true)) {
-        tracing::warn!(task = %shim.key, pid, "the init that the shim names is no child of it: going without");
+        tracing::warn!(
+            namespace = %shim.key.namespace, task = %shim.key.id, pid,
+            "the init that the shim names is no child of it: going without"
+        );
         return None;
     }
     Some(init)

@@ -298,7 +298,10 @@ async fn launch_and_dial(draft: &mut Draft) -> Result<Dialed, Error> {
 async fn end_earlier_launch(draft: &Draft) {
     let patience = draft.deadlines.signal;
     if reap::end_launch(&draft.bundle, draft.incarnation, patience).await.is_none() {
-        tracing::error!(task = %draft.bundle.key(), "a shim that was launched in vain does not end");
+        tracing::error!(
+            namespace = %draft.bundle.key().namespace, task = %draft.bundle.key().id,
+            "a shim that was launched in vain does not end"
+        );
     }
 }
 

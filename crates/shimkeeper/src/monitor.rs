@@ -86,7 +86,10 @@ async fn ask(shim: &Shim, process: &ProcessKey, pid: u32) -> Exit {
                 // It tells of none.
                 Ok(None) => return pending().await,
                 Err(error) if !error.is_closed() => {
-                    tracing::debug!(task = %shim.key, %process, %error, "the shim does not wait");
+                    tracing::debug!(
+                        namespace = %shim.key.namespace, task = %shim.key.id, %process, %error,
+                        "the shim does not wait"
+                    );
                     return pending().await;
                 }
                 Err(_) => {}
@@ -124,6 +127,9 @@ async fn wait_for(
 /// Makes an exit durable before it is announced.
 pub(crate) async fn persist(shim: &Shim) {
     if let Err(error) = shim.persist().await {
-        tracing::warn!(task = %shim.key, %error, "an exit could not be recorded");
+        tracing::warn!(
+            namespace = %shim.key.namespace, task = %shim.key.id, %error,
+            "an exit could not be recorded"
+        );
     }
 }

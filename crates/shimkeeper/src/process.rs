@@ -299,7 +299,10 @@ pub(crate) async fn kill(
             if !Box::pin(bypass::kill(shim, process, all)).await {
                 return Err(error.of_process(process));
             }
-            tracing::warn!(task = %shim.key, %process, %error, "the shim does not kill: done past it");
+            tracing::warn!(
+                namespace = %shim.key.namespace, task = %shim.key.id, %process, %error,
+                "the shim does not kill: done past it"
+            );
             Ok(())
         }
         answer => answer.map(drop).map_err(|e| e.of_process(process)),

@@ -62,7 +62,10 @@ pub(crate) async fn reap(shim: &Shim) -> Input {
     record_exits(shim, init_was_alive, answer.as_ref());
     if let Err(error) = shim.persist().await {
         // The events go out all the same: late is better than never, and a full disk must not stop a deletion.
-        tracing::warn!(task = %shim.key, %error, "exits could not be recorded");
+        tracing::warn!(
+            namespace = %shim.key.namespace, task = %shim.key.id, %error,
+            "exits could not be recorded"
+        );
     }
     crate::failpoint::hit("D4-reaped");
     Input::Reaped
@@ -83,7 +86,10 @@ async fn run_delete(shim: &Shim) -> Result<ReapAnswer, String> {
         match shim.env.observed(shim.binary.path(), "reap", Box::pin(delete)).await {
             Ok(answer) => return Ok(answer),
             Err(error) => {
-                tracing::warn!(task = %shim.key, %error, "the shim's delete action failed");
+                tracing::warn!(
+                    namespace = %shim.key.namespace, task = %shim.key.id, %error,
+                    "the shim's delete action failed"
+                );
                 last = error.to_string();
             }
         }
@@ -103,7 +109,10 @@ async fn init_is_dead(shim: &Shim) -> bool {
     if identify::is_gone(&identity) || identify::is_shared(shim, &identity) {
         return true;
     }
-    tracing::warn!(task = %shim.key, init = identity.pid, "init outlived its shim's delete action: killing it");
+    tracing::warn!(
+        namespace = %shim.key.namespace, task = %shim.key.id, init = identity.pid,
+        "init outlived its shim's delete action: killing it"
+    );
     identify::kill(&identity, patience).await
 }
 
@@ -119,7 +128,10 @@ fn group_with_life(shim: &Shim) -> Option<Cgroup> {
 async fn clear_group(shim: &Shim) -> Result<(), String> {
     let Some(cgroup) = group_with_life(shim) else { return Ok(()) };
     let name = cgroup.path().display().to_string();
-    tracing::warn!(task = %shim.key, cgroup = name, "processes outlived the container's end: killing them");
+    tracing::warn!(
+        namespace = %shim.key.namespace, task = %shim.key.id, cgroup = name,
+        "processes outlived the container's end: killing them"
+    );
     let ends = Instant::now() + shim.deadlines().signal;
     loop {
         match bypass::kill_group(shim, &cgroup).await {
@@ -170,7 +182,10 @@ pub(crate) async fn remove_bundle(shim: &Shim) -> Input {
     match remove(&shim.env, &shim.bundle, Vec::new(), !shim.is_given_up()).await {
         Ok(()) => Input::Removed,
         Err(reason) => {
-            tracing::warn!(task = %shim.key, %reason, "the bundle cannot be removed yet");
+            tracing::warn!(
+                namespace = %shim.key.namespace, task = %shim.key.id, %reason,
+                "the bundle cannot be removed yet"
+            );
             shim.set_trouble(reason);
             Input::Failed
         }
@@ -192,7 +207,10 @@ pub(crate) async fn end_launch(
         if let Some(params) = params.filter(|_| BootstrapParams::read(&noted).is_err())
             && let Err(error) = params.write(&noted)
         {
-            tracing::warn!(task = %noted.key(), %error, "where a leaked shim listens could not be written down");
+            tracing::warn!(
+                namespace = %noted.key().namespace, task = %noted.key().id, %error,
+                "where a leaked shim listens could not be written down"
+            );
         }
     };
     let _ = tokio::task::spawn_blocking(note).await;

@@ -64,7 +64,10 @@ impl Supervisor {
         while !matches!(self.state, State::Gone(_)) {
             let input = self.next().await;
             let (state, actions) = self.state.step(input);
-            tracing::debug!(task = %self.shim.key, ?input, from = ?self.state, to = ?state, "shim");
+            tracing::debug!(
+                namespace = %self.shim.key.namespace, task = %self.shim.key.id, ?input, from = ?self.state, to = ?state,
+                "shim"
+            );
             self.state = state;
             for action in actions {
                 self.perform(*action);
@@ -176,7 +179,10 @@ impl Drop for Supervisor {
         self.shim.state.send_if_modified(|state| {
             let abandoned = !matches!(state, State::Gone(_));
             if abandoned {
-                tracing::error!(task = %self.shim.key, ?state, "its supervisor was lost: the task is left as it is");
+                tracing::error!(
+                    namespace = %self.shim.key.namespace, task = %self.shim.key.id, ?state,
+                    "its supervisor was lost: the task is left as it is"
+                );
                 *state = State::Gone(End::Detached);
             }
             abandoned

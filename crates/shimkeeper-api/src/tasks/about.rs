@@ -86,11 +86,14 @@ async fn answered<T>(task: &Task, asked: impl Future<Output = Result<T, Error>>)
     match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(error)) => {
-            tracing::debug!(task = %task.key(), %error, "left out");
+            tracing::debug!(namespace = %task.key().namespace, task = %task.key().id, %error, "left out");
             None
         }
         Err(_) => {
-            tracing::warn!(task = %task.key(), "left out: its shim did not answer within {PATIENCE:?}");
+            tracing::warn!(
+                namespace = %task.key().namespace, task = %task.key().id,
+                "left out: its shim did not answer within {PATIENCE:?}"
+            );
             None
         }
     }

@@ -100,7 +100,7 @@ fn a_stuck_shim_is_seen_and_timeouts_change_meanwhile() {
     host.daemon.signal(Signal::USR1);
     let log = host.daemon.logged("reason=\"it gave no sign of life");
     let line = log.lines().rfind(|line| line.contains("no sign of life")).unwrap();
-    assert!(line.contains("task=default/steady-one") && line.contains("health=stuck"), "{line}");
+    assert!(line.contains("namespace=default task=steady-one") && line.contains("health=stuck"), "{line}");
 
     // What is honest gets the time it takes on a busy machine.
     reload(&host, CONFIGURATION);

@@ -111,7 +111,11 @@ impl BundleDraft {
     fn undo(&self, what: &str, remove: fn(&Bundle) -> Result<(), BundleError>) {
         if let Err(error) = remove(&self.bundle) {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(key = %self.bundle.key, %error, cause, "the {what} of an abandoned draft stays");
+            let key = &self.bundle.key;
+            tracing::warn!(
+                namespace = %key.namespace, task = %key.id, %error, cause,
+                "the {what} of an abandoned draft stays"
+            );
         }
     }
 }

@@ -47,7 +47,10 @@ impl ShimBinary {
         group.settle(answer.is_ok()).await;
         let stderr = text::excerpt(&outcome.stderr);
         if answer.is_ok() && !stderr.is_empty() {
-            tracing::debug!(key = %cx.key, stderr, "shim delete wrote to its standard error");
+            tracing::debug!(
+                namespace = %cx.key.namespace, task = %cx.key.id, stderr,
+                "shim delete wrote to its standard error"
+            );
         }
         answer
     }

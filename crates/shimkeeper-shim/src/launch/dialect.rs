@@ -102,7 +102,10 @@ pub(super) fn encode(dialect: Dialect, cx: &LaunchContext, options: Option<&Any>
     match dialect {
         Dialect::Options => {
             if let Some(dir) = &cx.socket_dir {
-                tracing::debug!(key = %cx.key, dir = %dir.display(), "a shim of before 2.3 takes no socket directory");
+                tracing::debug!(
+                    namespace = %cx.key.namespace, task = %cx.key.id, dir = %dir.display(),
+                    "a shim of before 2.3 takes no socket directory"
+                );
             }
             options.map(|options| options.encode_to_vec())
         }

@@ -56,7 +56,10 @@ impl Remains {
     pub(super) fn read(env: &Env, role: Role, key: &TaskKey, sight: &Sight) -> Result<Self, BundleError> {
         let bundle = Bundle::open(env.dirs_of(role), key)?;
         let record = RecordFile::read(&bundle).unwrap_or_else(|error| {
-            tracing::warn!(task = %key, error = &error as &dyn std::error::Error, "going on without the record");
+            tracing::warn!(
+                namespace = %key.namespace, task = %key.id, error = &error as &dyn std::error::Error,
+                "going on without the record"
+            );
             None
         });
         let rebooted = record.as_ref().is_some_and(|record| record.boot_id != env.boot_id);

@@ -207,11 +207,17 @@ async fn mend_address(shim: &Shim, written: Option<&BootstrapParams>, reached: B
     }
     let bundle = shim.bundle.clone();
     let mended = shim.env.scope.spawn_blocking(move || {
-        tracing::info!(task = %bundle.key(), address = %reached.address, "mending the address in its bundle");
+        tracing::info!(
+            namespace = %bundle.key().namespace, task = %bundle.key().id, address = %reached.address,
+            "mending the address in its bundle"
+        );
         reached.write(&bundle)
     });
     if let Ok(Err(error)) = mended.await {
-        tracing::warn!(task = %shim.key, %error, "the address in its bundle could not be mended");
+        tracing::warn!(
+            namespace = %shim.key.namespace, task = %shim.key.id, %error,
+            "the address in its bundle could not be mended"
+        );
     }
 }
 
@@ -229,7 +235,10 @@ fn read_log(env: &Env, bundle: &Arc<Bundle>, stop: CancellationToken) -> LogPump
         }
         Err(error) => {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(task = %bundle.key(), error, "the log of its shim cannot be read");
+            tracing::warn!(
+                namespace = %bundle.key().namespace, task = %bundle.key().id, error,
+                "the log of its shim cannot be read"
+            );
             LogPump::default()
         }
     }

@@ -32,7 +32,10 @@ impl Drop for UndoBundle {
         if let Some(bundle) = self.0.take()
             && let Err(error) = bundle.remove()
         {
-            tracing::warn!(task = %bundle.key(), %error, "a half-made bundle could not be removed");
+            tracing::warn!(
+                namespace = %bundle.key().namespace, task = %bundle.key().id, %error,
+                "a half-made bundle could not be removed"
+            );
         }
     }
 }
@@ -61,14 +64,20 @@ impl Draft {
         let key = self.bundle.key();
         let patience = self.deadlines.signal;
         let Some(mut sockets) = reap::end_launch(&self.bundle, self.incarnation, patience).await else {
-            tracing::error!(task = %key, "what was launched does not end, not even by SIGKILL: the id stays taken");
+            tracing::error!(
+                namespace = %key.namespace, task = %key.id,
+                "what was launched does not end, not even by SIGKILL: the id stays taken"
+            );
             return false;
         };
         if self.join.is_none() {
             sockets.extend(self.announced.as_ref().and_then(Address::path).map(Path::to_owned));
         }
         if let Err(reason) = reap::remove(&self.env, &self.bundle, sockets, self.join.is_none()).await {
-            tracing::warn!(task = %key, %reason, "a half-made bundle could not be removed");
+            tracing::warn!(
+                namespace = %key.namespace, task = %key.id, %reason,
+                "a half-made bundle could not be removed"
+            );
             return false;
         }
         true

@@ -83,7 +83,10 @@ pub(super) async fn start(shim: &Arc<Shim>, limit: Limit) -> Result<SandboxStart
     let turn = shim.ledger.begin_start(&ProcessKey::Init).map_err(refuse)?;
     let doubt = InDoubt(shim);
     if turn == StartTurn::AfterUnsure {
-        tracing::debug!(sandbox = %shim.key, "an earlier start was never answered: the shim decides");
+        tracing::debug!(
+            namespace = %shim.key.namespace, sandbox = %shim.key.id,
+            "an earlier start was never answered: the shim decides"
+        );
     }
     let request = wire::StartSandboxRequest { sandbox_id: shim.key.id.to_string() };
     let deadline = limit.begin().cap(shim.deadlines().start);
@@ -114,7 +117,10 @@ async fn started(shim: &Arc<Shim>, pid: u32) {
     let (init, book) = (shim.init_identity(), shim.ledger.snapshot());
     let noted = shim.record.update(move |record| (record.init, record.book) = (init, book));
     if let Err(error) = noted.await {
-        tracing::warn!(sandbox = %shim.key, %error, "the start could not be recorded");
+        tracing::warn!(
+            namespace = %shim.key.namespace, sandbox = %shim.key.id, %error,
+            "the start could not be recorded"
+        );
     }
     monitor::watch_once(shim, &ProcessKey::Init);
 }

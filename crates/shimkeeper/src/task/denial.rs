@@ -63,19 +63,28 @@ async fn look_into(shim: &Arc<Shim>) {
             return;
         }
         if init_ended || is_over(shim) {
-            tracing::info!(task = %shim.key, "its shim has deleted it and nobody cleared up: completing the deletion");
+            tracing::info!(
+                namespace = %shim.key.namespace, task = %shim.key.id,
+                "its shim has deleted it and nobody cleared up: completing the deletion"
+            );
             if let Err(error) = ending::settle(shim, delete::STEP, permit).await {
-                tracing::warn!(task = %shim.key, %error, "the deletion could not be completed");
+                tracing::warn!(
+                    namespace = %shim.key.namespace, task = %shim.key.id, %error,
+                    "the deletion could not be completed"
+                );
             }
             return;
         }
         drop(permit);
         let Some(init) = shim.held(&ProcessKey::Init) else {
-            tracing::warn!(task = %shim.key, "its shim denies the task, and nobody saw its init end: it is kept");
+            tracing::warn!(
+                namespace = %shim.key.namespace, task = %shim.key.id,
+                "its shim denies the task, and nobody saw its init end: it is kept"
+            );
             return;
         };
         tracing::warn!(
-            task = %shim.key, init = init.identity().pid,
+            namespace = %shim.key.namespace, task = %shim.key.id, init = init.identity().pid,
             "its shim denies the task, whose init is alive: it is kept until that ends"
         );
         init_ended = init.exited().await.is_ok();
