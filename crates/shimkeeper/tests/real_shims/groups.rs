@@ -51,6 +51,7 @@ async fn real_the_death_of_a_groups_shim_is_one_end_for_each(host: &Host) {
     for task in &tasks {
         assert_eq!(within(SOON, task.wait()).await.unwrap().status, 137);
         within(SOON, host.manager.freed(task.key())).await;
+        host.story.wait_for(task.key(), "delete").await;
         assert_eq!(host.story.of(task.key()), ["create", "start", "exit 137", "delete"]);
     }
 }
