@@ -98,6 +98,17 @@ fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{} […] {}", &text[..head], &text[tail..]))
 }
 
+/// Tells of a failure, if it is one; answers the exit code.
+pub(crate) fn told(outcome: Result<(), Failure>) -> u8 {
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            failure.print();
+            EXIT_FAILURE
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

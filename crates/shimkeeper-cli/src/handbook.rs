@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::args::Cli;
-use crate::failure::{EXIT_FAILURE, Failure};
+use crate::failure::{Failure, told};
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -59,19 +59,10 @@ pub(crate) fn man(args: &ManArgs) -> u8 {
     }))
 }
 
-fn told(outcome: Result<(), Failure>) -> u8 {
-    match outcome {
-        Ok(()) => 0,
-        Err(failure) => {
-            failure.print();
-            EXIT_FAILURE
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::EXIT_FAILURE;
 
     #[test]
     fn there_is_a_page_for_every_command_that_is_shown() {

@@ -13,7 +13,7 @@ use shimkeeper_store::{
     read_containerd, recover,
 };
 
-use crate::failure::{EXIT_FAILURE, Failure};
+use crate::failure::{Failure, told};
 use args::{Action, CheckArgs, ContainerdArgs, ExportArgs, ImportArgs, RecoverArgs, StoreArgs};
 use report::{Done, Report};
 
@@ -33,16 +33,6 @@ pub(crate) async fn store(args: &StoreArgs) -> u8 {
 /// Takes in the records of a containerd that is stopped; answers the exit code.
 pub(crate) async fn import_containerd(args: &ContainerdArgs) -> u8 {
     told(from_containerd(args).await)
-}
-
-fn told(outcome: Result<(), Failure>) -> u8 {
-    match outcome {
-        Ok(()) => 0,
-        Err(failure) => {
-            failure.print();
-            EXIT_FAILURE
-        }
-    }
 }
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
