@@ -2,6 +2,7 @@
 //! The end of a shim: asked, told, forced, and in each case proven. A shim that others use is left to them: only the
 //! last of them ends it.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,7 +11,6 @@ use shimkeeper_core::{Exit, HasKind as _, Kind, ProcessKey};
 use shimkeeper_proto::containerd::runtime::sandbox::v1::ShutdownSandboxRequest;
 use shimkeeper_proto::containerd::task::v3::ShutdownRequest;
 use shimkeeper_shim::{Call, Pidfd, ProcessIdentity};
-use tokio::task::JoinHandle;
 
 use crate::error::{Error, Refused, Step};
 use crate::group::Leaving;
@@ -19,25 +19,29 @@ use crate::machine::{End, Fate, Input, State};
 use crate::record::Stage;
 use crate::role::Role;
 use crate::shim::{Permit, Shim};
-use crate::{identify, whereabouts};
+use crate::{identify, trace, whereabouts};
 
 /// How long a process may take to die once its connection is closed, before it counts as merely out of reach: the
 /// kernel closes a dying process's sockets a moment before it is gone.
 pub(crate) const DYING: Duration = Duration::from_millis(500);
 
-/// Waits, no longer than the caller may, for what ends a task or a sandbox on a task of the manager's: a caller that
-/// goes away leaves nothing half done.
-pub(crate) async fn done(
+/// Runs what ends a task or a sandbox on a task of the manager's, and waits for it no longer than the caller may: a
+/// caller that goes away leaves nothing half done.
+pub(crate) fn done(
     shim: &Shim,
     step: Step,
     limit: Limit,
-    job: JoinHandle<Result<Exit, Error>>,
-) -> Result<Exit, Error> {
-    match limit.begin().wait_for(job).await {
-        Err(late) => Err(Error::new(step, late).of(&shim.key)),
-        Ok(Ok(result)) => result,
-        Ok(Err(join)) => {
-            Err(Error::io(step, "run", shim.bundle.dir(), std::io::Error::other(join)).of(&shim.key))
+    ending: impl Future<Output = Result<Exit, Error>> + Send + 'static,
+) -> impl Future<Output = Result<Exit, Error>> {
+    // Here and not when it is awaited, so that the future is not in that of the caller, too.
+    let job = shim.env.scope.spawn(trace::inherited(ending));
+    async move {
+        match limit.begin().wait_for(job).await {
+            Err(late) => Err(Error::new(step, late).of(&shim.key)),
+            Ok(Ok(result)) => result,
+            Ok(Err(join)) => {
+                Err(Error::io(step, "run", shim.bundle.dir(), std::io::Error::other(join)).of(&shim.key))
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, Refused, Step};
 use crate::limit::Limit;
 use crate::machine::Fate;
 use crate::shim::Shim;
-use crate::{monitor, publish, trace};
+use crate::{monitor, publish};
 
 const STEP: Step = Step::Call("ShutdownSandbox");
 
@@ -55,8 +55,7 @@ pub(super) async fn stop(shim: &Arc<Shim>, within: Duration, limit: Limit) -> Re
 /// Ends it, on a task of the manager's.
 pub(super) async fn shutdown(shim: &Arc<Shim>, limit: Limit) -> Result<Exit, Error> {
     let own = shim.clone();
-    let job = shim.env.scope.spawn(trace::inherited(async move { run(&own).await }));
-    ending::done(shim, STEP, limit, job).await
+    ending::done(shim, STEP, limit, async move { run(&own).await }).await
 }
 
 async fn run(shim: &Arc<Shim>) -> Result<Exit, Error> {

@@ -20,14 +20,13 @@ use crate::machine::{Fate, State};
 use crate::monitor;
 use crate::process;
 use crate::shim::Shim;
-use crate::{exits, identify, trace};
+use crate::{exits, identify};
 
 pub(super) const STEP: Step = Step::Call("Delete");
 
 pub(super) async fn delete(shim: &Arc<Shim>, limit: Limit) -> Result<Exit, Error> {
     let own = shim.clone();
-    let job = shim.env.scope.spawn(trace::inherited(async move { run(&own).await }));
-    ending::done(shim, STEP, limit, job).await
+    ending::done(shim, STEP, limit, async move { run(&own).await }).await
 }
 
 async fn run(shim: &Arc<Shim>) -> Result<Exit, Error> {
