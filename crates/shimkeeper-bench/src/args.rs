@@ -88,6 +88,9 @@ pub(crate) enum Alone {
     /// What `adoption` runs as a process of its own: a manager that is opened on directories with life in them.
     #[command(hide = true)]
     AdoptOnce(AdoptOnce),
+    /// What `floor` runs as a process of its own: a container by system calls alone.
+    #[command(hide = true)]
+    BareOnce(BareOnce),
 }
 
 /// What all of these run on.
@@ -105,6 +108,9 @@ pub(crate) struct Target {
     /// Runs the shim's `delete` action after a clean end, too: what leaving it out saves.
     #[arg(long)]
     pub(crate) always_reap: bool,
+    /// Leaves the runtime's wait for the kernel where it is: what having it earlier saves.
+    #[arg(long)]
+    pub(crate) no_overlap: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -189,4 +195,13 @@ mod tests {
         assert_eq!(args.comparison.scenarios, [Scenario::Rpc, Scenario::Lifecycle]);
         assert_eq!(args.comparison.against.len(), 2);
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BareOnce {
+    #[arg(long)]
+    pub(crate) rootfs: PathBuf,
+    /// The groups to join.
+    #[arg(long)]
+    pub(crate) cgroup: Vec<PathBuf>,
 }

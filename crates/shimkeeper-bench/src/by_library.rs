@@ -20,7 +20,9 @@ pub(crate) struct Library {
 
 impl Library {
     pub(crate) async fn open(site: Arc<Site>) -> Result<Self, BenchError> {
-        let config = Config::new(site.dirs.state(), site.dirs.root()).always_reap(site.always_reap);
+        let config = Config::new(site.dirs.state(), site.dirs.root())
+            .always_reap(site.always_reap)
+            .overlap_grace_period(site.overlap);
         Ok(Self { manager: Manager::open(config).await?, site })
     }
 

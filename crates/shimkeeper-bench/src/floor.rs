@@ -15,7 +15,7 @@ use crate::measure::{Cpu, Holdings};
 use crate::phase::Laps;
 use crate::report::{Comparison, Side, Throughput};
 use crate::site::Site;
-use crate::{orphans, report, say};
+use crate::{bare, orphans, report, say};
 
 pub(crate) fn run(options: &args::Floor) -> Result<(), BenchError> {
     orphans::adopt()?;
@@ -32,7 +32,7 @@ fn on_site(site: &Arc<Site>, options: &args::Floor) -> Result<(), BenchError> {
     let runtime = runtime()?;
     let library = runtime.block_on(Library::open(site.clone()))?;
     let by_hand = ByHand::new(site.clone())?;
-    let comparison = compare(&runtime, &library, &by_hand, options)?;
+    let comparison = compare(site, &runtime, &library, &by_hand, options)?;
     say(&report::comparison(site, &comparison))?;
     let mut throughputs = Vec::new();
     for in_flight in &options.in_flight {
@@ -55,6 +55,7 @@ pub(crate) fn runtime() -> Result<Runtime, BenchError> {
 }
 
 fn compare(
+    site: &Site,
     runtime: &Runtime,
     library: &Library,
     by_hand: &ByHand,
@@ -67,7 +68,7 @@ fn compare(
         other()?;
     }
     let before = Holdings::now()?;
-    let (mut a, mut b) = (Side::default(), Side::default());
+    let (mut a, mut b, mut bare) = (Side::default(), Side::default(), Vec::new());
     for round in 0..options.n {
         if round % 2 == 0 {
             measured(&mut a, one)?;
@@ -76,8 +77,9 @@ fn compare(
             measured(&mut b, other)?;
             measured(&mut a, one)?;
         }
+        bare.push(bare::lifecycle(site)?);
     }
-    Ok(Comparison { library: a, by_hand: b, before, after: Holdings::now()? })
+    Ok(Comparison { library: a, by_hand: b, bare, before, after: Holdings::now()? })
 }
 
 fn measured(side: &mut Side, lifecycle: impl FnOnce() -> Result<Laps, BenchError>) -> Result<(), BenchError> {

@@ -8,6 +8,8 @@ mod adopt_once;
 mod adoption;
 mod against;
 mod args;
+mod bare;
+mod bare_once;
 mod by_hand;
 mod by_library;
 mod error;
@@ -46,6 +48,7 @@ fn run(args: &Args) -> Result<(), BenchError> {
         Some(Alone::Soak(options)) => soak::run(options),
         Some(Alone::Adoption(options)) => adoption::run(options),
         Some(Alone::AdoptOnce(options)) => adopt_once::run(options),
+        Some(Alone::BareOnce(options)) => bare_once::run(options),
     }
 }
 

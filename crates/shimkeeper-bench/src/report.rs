@@ -23,6 +23,8 @@ pub(crate) struct Side {
 pub(crate) struct Comparison {
     pub(crate) library: Side,
     pub(crate) by_hand: Side,
+    /// The same by system calls alone.
+    pub(crate) bare: Vec<Duration>,
     pub(crate) before: Holdings,
     pub(crate) after: Holdings,
 }
@@ -92,6 +94,15 @@ pub(crate) fn comparison(site: &Site, figures: &Comparison) -> String {
         row(&mut text, phase.name(), &a, &b, phase.about());
     }
     row(&mut text, "total", &figures.library.total(), &figures.by_hand.total(), "");
+    let bare = Row::new(figures.bare.iter().copied());
+    let _ = writeln!(
+        text,
+        "\nsystem calls alone, neither shim nor runtime: {:.2} min, {:.2} median, {:.2} p99, {:.2} max",
+        bare.min(),
+        bare.median(),
+        bare.p99(),
+        bare.max()
+    );
     let ((own_a, others_a), (own_b, others_b)) = (figures.library.cpu_each(), figures.by_hand.cpu_each());
     let (before, after) = (figures.before, figures.after);
     let _ = write!(
@@ -138,9 +149,11 @@ pub(crate) fn json(site: &Site, figures: &Comparison, throughputs: &[Throughput]
         "shim": site.shim,
         "runtime": site.runtime_binary,
         "always_reap": site.always_reap,
+        "overlap": site.overlap,
         "n": figures.library.laps.len(),
         "library": json_of_side(&figures.library),
         "by_hand": json_of_side(&figures.by_hand),
+        "system_calls_ms": json_of_row(&Row::new(figures.bare.iter().copied())),
         "ratio_of_medians": figures.ratio(),
         "median_of_ratios": figures.ratio_of_pairs(),
         "before": holdings(figures.before),
@@ -197,6 +210,7 @@ mod tests {
         let figures = Comparison {
             library: side(&[11, 110, 1100]),
             by_hand: side(&[10, 100, 1000]),
+            bare: Vec::new(),
             before: held,
             after: held,
         };

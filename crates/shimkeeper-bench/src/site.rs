@@ -22,6 +22,7 @@ pub(crate) struct Site {
     pub(crate) shim: PathBuf,
     pub(crate) runtime_binary: String,
     pub(crate) always_reap: bool,
+    pub(crate) overlap: bool,
     rootfs: PathBuf,
     next: AtomicU32,
 }
@@ -35,6 +36,7 @@ impl Site {
             shim: shim.path().to_owned(),
             runtime_binary: target.runtime_binary.clone(),
             always_reap: target.always_reap,
+            overlap: !target.no_overlap,
             rootfs: deps::rootfs(),
             next: AtomicU32::new(0),
         })

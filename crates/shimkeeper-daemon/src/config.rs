@@ -168,13 +168,15 @@ pub struct Plugins {
 }
 
 /// How shims are launched.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shims {
     /// Variables for the environment of shims, as `NAME=VALUE`.
     pub env: Vec<String>,
     /// Where shims that can be told make their sockets; empty for where they always do.
     pub socket_dir: PathBuf,
+    /// Whether a runtime's wait for the kernel begins while its shim starts up.
+    pub overlap_grace_period: bool,
 }
 
 impl Default for Config {
@@ -193,6 +195,12 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             plugins: Plugins::default(),
         }
+    }
+}
+
+impl Default for Shims {
+    fn default() -> Self {
+        Self { env: Vec::new(), socket_dir: PathBuf::new(), overlap_grace_period: true }
     }
 }
 

@@ -278,6 +278,7 @@ fn library_config(
         .address(config.grpc.address.to_string_lossy())
         .events_socket(shims_at, shims_socket.listener()?)
         .debug(config.debug.level.is_detailed())
+        .overlap_grace_period(shims.overlap_grace_period)
         .deadlines(config.timeouts.deadlines());
     for (runtime, deadlines) in config.timeouts.by_runtime() {
         library = library.deadlines_for(runtime, deadlines);

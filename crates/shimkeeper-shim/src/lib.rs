@@ -3,6 +3,7 @@
 
 mod address;
 mod api;
+mod attach_lock;
 mod bootstrap;
 mod bundle;
 mod call;
@@ -26,6 +27,7 @@ mod trace;
 
 pub use address::{Address, AddressError};
 pub use api::{ApiError, TaskApi};
+pub use attach_lock::AttachLock;
 pub use bootstrap::{BootstrapError, BootstrapFileError, BootstrapParams};
 pub use bundle::{Bundle, BundleDraft, BundleError, BundleSpec, Swept};
 pub use call::{Call, CallError, Cause};

@@ -15,6 +15,7 @@ use crate::observer::Observer;
 
 /// Where a manager keeps its things and how it treats shims.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with each other")]
 pub struct Config {
     pub(crate) state: PathBuf,
     pub(crate) root: PathBuf,
@@ -27,6 +28,7 @@ pub struct Config {
     pub(crate) debug: bool,
     pub(crate) always_reap: bool,
     pub(crate) bypass_kill: bool,
+    pub(crate) overlap_grace_period: bool,
     pub(crate) deadlines: Deadlines,
     pub(crate) journal: Option<JournalLimits>,
     pub(crate) runtime_deadlines: Vec<(String, Deadlines)>,
@@ -53,6 +55,7 @@ impl Config {
             debug: false,
             always_reap: false,
             bypass_kill: true,
+            overlap_grace_period: true,
             deadlines: Deadlines::default(),
             journal: Some(JournalLimits::default()),
             runtime_deadlines: Vec::new(),
@@ -129,6 +132,14 @@ impl Config {
     /// Only what is proven to be the container's is. By default it does; no other signal ever does.
     pub fn bypass_kill(mut self, bypass: bool) -> Self {
         self.bypass_kill = bypass;
+        self
+    }
+
+    /// Whether the wait for the kernel that an OCI runtime has when it moves a process into its control groups, 5 to 30
+    /// ms, begins while the shim is still starting up. By default it does. Nothing is moved for it and nothing else
+    /// waits; where the groups of this process cannot be used it is left out.
+    pub fn overlap_grace_period(mut self, overlap: bool) -> Self {
+        self.overlap_grace_period = overlap;
         self
     }
 

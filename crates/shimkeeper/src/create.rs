@@ -75,11 +75,14 @@ async fn transact(env: Arc<Env>, request: CreateTask, gave_up: &CancellationToke
     };
     let draft = launching::prepare(env.clone(), order).await?;
     let prepared = request.stdio.prepare(&draft.bundle.dir(), &ProcessKey::Init)?;
+    // While the shim starts up, the kernel's wait can pass that its runtime would have.
+    let expected = env.attaching.expect(&env.scope);
     let launched = Box::pin(launching::launch(draft, gave_up)).await?;
     let Launched { shim, permit, options, mut phases } = launched;
 
     let mut lap = Instant::now();
     let made = withdrawable(gave_up, &env, create_task(&shim, &request, &prepared, options)).await;
+    drop(expected);
     phases.lap(Phase::Create, &mut lap);
     match made {
         Ok(()) => {

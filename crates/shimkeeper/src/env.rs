@@ -10,6 +10,7 @@ use shimkeeper_events::{Envelope, Exchange};
 use shimkeeper_shim::{BootId, DialectMemory, LaunchContext, Runtime, SearchPath, StateDirs};
 use tokio::sync::Semaphore;
 
+use crate::attaching::Attaching;
 use crate::config::Config;
 use crate::deadlines::Timing;
 use crate::features::Infos;
@@ -49,6 +50,7 @@ pub(crate) struct Env {
     /// Where events are kept; none if the embedder does not want them kept.
     pub(crate) journaling: Option<Arc<Journaling>>,
     pub(crate) scope: Scope,
+    pub(crate) attaching: Attaching,
     /// Bounds how many shim binaries run at once: a thousand creates must not be a thousand forks.
     pub(crate) launches: Semaphore,
     /// The same for `delete` actions, which must go on when launches hang.

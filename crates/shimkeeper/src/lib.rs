@@ -27,6 +27,7 @@
 //! ```
 
 mod adopt;
+mod attaching;
 mod bypass;
 mod census;
 mod checkpoint;

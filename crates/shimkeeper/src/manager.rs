@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::adopt::{self, Adoption};
+use crate::attaching::Attaching;
 use crate::census::Census;
 use crate::config::Config;
 use crate::create::{self, CreateTask};
@@ -429,6 +430,7 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         exchange,
         journaling: config.journal.map(|limits| Journaling::new(dirs.root(), limits)),
         scope: Scope::default(),
+        attaching: if config.overlap_grace_period { Attaching::default() } else { Attaching::disabled() },
         // A launch is mostly start-up of a Go program: a few more than there are cores keep the cores busy.
         launches: Semaphore::new(parallel * 4),
         // A reap mostly waits: runc looks every tenth of a second whether what it killed is dead. So many keep the cores

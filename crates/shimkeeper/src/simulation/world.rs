@@ -162,7 +162,9 @@ impl World {
     }
 
     async fn open(&mut self) {
-        let manager = Manager::open(Config::new(self.state(), self.root())).await.unwrap();
+        // Its thread would wait in place.
+        let config = Config::new(self.state(), self.root()).overlap_grace_period(false);
+        let manager = Manager::open(config).await.unwrap();
         let events = self.dir.path().join("events");
         let _ = std::fs::remove_file(&events);
         symlink(self.state().join("shimkeeper.sock.ttrpc"), events).unwrap();

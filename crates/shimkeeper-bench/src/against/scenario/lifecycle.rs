@@ -72,6 +72,7 @@ fn target(pairing: &Pairing, options: &Comparison) -> Target {
         runtime_binary: options.runtime_binary.clone(),
         dir: options.state_dir.clone(),
         always_reap: false,
+        no_overlap: false,
     }
 }
 
