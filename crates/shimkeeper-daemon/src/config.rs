@@ -175,6 +175,8 @@ pub struct Shims {
     pub env: Vec<String>,
     /// Where shims that can be told make their sockets; empty for where they always do.
     pub socket_dir: PathBuf,
+    /// Runtimes whose `delete` action runs after a clean end, too.
+    pub always_reap: Vec<String>,
     /// Whether a runtime's wait for the kernel begins while its shim starts up.
     pub overlap_grace_period: bool,
 }
@@ -200,7 +202,12 @@ impl Default for Config {
 
 impl Default for Shims {
     fn default() -> Self {
-        Self { env: Vec::new(), socket_dir: PathBuf::new(), overlap_grace_period: true }
+        Self {
+            env: Vec::new(),
+            socket_dir: PathBuf::new(),
+            always_reap: Vec::new(),
+            overlap_grace_period: true,
+        }
     }
 }
 

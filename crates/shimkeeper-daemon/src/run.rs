@@ -283,6 +283,9 @@ fn library_config(
     for (runtime, deadlines) in config.timeouts.by_runtime() {
         library = library.deadlines_for(runtime, deadlines);
     }
+    for runtime in &shims.always_reap {
+        library = library.always_reap_for(runtime);
+    }
     if !shims.socket_dir.as_os_str().is_empty() {
         library = library.socket_dir(&shims.socket_dir);
     }

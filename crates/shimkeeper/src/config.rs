@@ -27,6 +27,7 @@ pub struct Config {
     pub(crate) publish_binary: Option<PathBuf>,
     pub(crate) debug: bool,
     pub(crate) always_reap: bool,
+    pub(crate) always_reaped: Vec<String>,
     pub(crate) bypass_kill: bool,
     pub(crate) overlap_grace_period: bool,
     pub(crate) deadlines: Deadlines,
@@ -54,6 +55,7 @@ impl Config {
             publish_binary: None,
             debug: false,
             always_reap: false,
+            always_reaped: Vec::new(),
             bypass_kill: true,
             overlap_grace_period: true,
             deadlines: Deadlines::default(),
@@ -112,6 +114,13 @@ impl Config {
     /// told. Nothing is left to delete then, so by default it is left out; it costs about a sixth of a lifecycle.
     pub fn always_reap(mut self, always: bool) -> Self {
         self.always_reap = always;
+        self
+    }
+
+    /// The same ([`Config::always_reap`]) for the shims of one runtime, a name or the path of a binary as in
+    /// [`Config::deadlines_for`]: one whose `delete` action does more than the protocol says.
+    pub fn always_reap_for(mut self, runtime: impl Into<String>) -> Self {
+        self.always_reaped.push(runtime.into());
         self
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Env {
     /// Those of every shim that has none of its runtime.
     pub(crate) deadlines: Timing,
     pub(crate) runtime_deadlines: Vec<(Runtime, Timing)>,
+    /// Those whose `delete` action runs after a clean end, too.
+    pub(crate) always_reaped: Vec<Runtime>,
     /// Whether shims that are launched log in detail.
     pub(crate) debug: AtomicBool,
     pub(crate) dirs: StateDirs,
@@ -99,6 +101,11 @@ impl Env {
     pub(crate) fn timing_of(&self, binary: &Path) -> Timing {
         let own = self.runtime_deadlines.iter().find(|(runtime, _)| runtime.has_binary(binary));
         own.map_or(&self.deadlines, |(_, timing)| timing).clone()
+    }
+
+    /// Whether the `delete` action of a shim with this binary runs after a clean end, too.
+    pub(crate) fn always_reaps(&self, binary: &Path) -> bool {
+        self.config.always_reap || self.always_reaped.iter().any(|runtime| runtime.has_binary(binary))
     }
 
     /// Where the bundles of this role are.

@@ -402,17 +402,18 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         Some(address) => address.clone(),
         None => dirs.state().join("shimkeeper.sock").to_string_lossy().into_owned(),
     };
-    let runtime_deadlines = config.runtime_deadlines.iter().map(|(runtime, deadlines)| {
-        Ok((
-            runtime.parse().map_err(|e| Error::new(Step::Open, Cause::Resolve(e)))?,
-            Timing::new(deadlines.clone()),
-        ))
-    });
+    let runtime_of = |name: &String| name.parse().map_err(|e| Error::new(Step::Open, Cause::Resolve(e)));
+    let runtime_deadlines = config
+        .runtime_deadlines
+        .iter()
+        .map(|(runtime, deadlines)| Ok((runtime_of(runtime)?, Timing::new(deadlines.clone()))));
     let runtime_deadlines = runtime_deadlines.collect::<Result<_, Error>>()?;
+    let always_reaped = config.always_reaped.iter().map(runtime_of).collect::<Result<_, Error>>()?;
     let parallel = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let env = Env {
         deadlines: Timing::new(config.deadlines.clone()),
         runtime_deadlines,
+        always_reaped,
         debug: AtomicBool::new(config.debug),
         boot_id,
         search,

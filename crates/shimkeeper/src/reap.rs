@@ -32,7 +32,7 @@ pub(crate) async fn reap(shim: &Shim) -> Input {
     let parting = shim.parting();
     let is_clean = parting.task_deleted
         && parting.shim_agrees
-        && !shim.env.config.always_reap
+        && !shim.env.always_reaps(shim.binary.path())
         && group_with_life(shim).is_none();
     let answer = if is_clean {
         None

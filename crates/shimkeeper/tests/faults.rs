@@ -37,6 +37,8 @@ mod killed;
 mod locks;
 #[path = "faults/misuse.rs"]
 mod misuse;
+#[path = "faults/reaping.rs"]
+mod reaping;
 #[path = "faults/record.rs"]
 mod record;
 #[path = "faults/sandboxes.rs"]
