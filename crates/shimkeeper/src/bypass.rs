@@ -84,13 +84,14 @@ pub(crate) async fn kill_group(shim: &Shim, cgroup: &Cgroup) -> Result<usize, St
     Ok(left)
 }
 
-fn is_proven(shim: &Shim, cgroup: Option<&Cgroup>, process: &ProcessIdentity) -> bool {
+/// Whether the process is the container's for certain.
+pub(crate) fn is_proven(shim: &Shim, cgroup: Option<&Cgroup>, process: &ProcessIdentity) -> bool {
     // Where containers run in a virtual machine, what stands for their init may be its monitor, or the shim.
     if shim.identity().as_ref() == Some(process) || identify::is_shared(shim, process) {
         return false;
     }
-    cgroup.is_some_and(|cgroup| cgroup.contains(process))
-        || shim.record.init().as_ref() == Some(process)
+    shim.record.init().as_ref() == Some(process)
+        || cgroup.is_some_and(|cgroup| cgroup.contains(process))
         || shim
             .identity()
             .is_some_and(|parent| shim.is_ours() && matches!(process.descends_from(&parent), Ok(true)))

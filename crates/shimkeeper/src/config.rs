@@ -139,6 +139,9 @@ impl Config {
     /// Whether SIGKILL finds its way past a shim that does not answer: once the time for `Kill` is over, or at once if
     /// the shim is known to be stuck or out of reach, the process, or everything in the container, is killed directly.
     /// Only what is proven to be the container's is. By default it does; no other signal ever does.
+    ///
+    /// It is also how what a dead shim has left is ended before the shim's `delete` action runs, so that its exits are told
+    /// at once. Without, that is left to the action, and the exits are told after it.
     pub fn bypass_kill(mut self, bypass: bool) -> Self {
         self.bypass_kill = bypass;
         self

@@ -212,6 +212,11 @@ impl Ledger {
         self.change(|book| book.announce_exit(process))
     }
 
+    /// The notices owed for all processes that have ended, while the task itself goes on to be cleared up.
+    pub(crate) fn announce_exits(&self) -> Vec<Notice> {
+        self.change(Book::announce_exits)
+    }
+
     /// Started processes without a known exit, execs first.
     pub(crate) fn running(&self) -> Vec<(ProcessKey, u32)> {
         self.read(Book::running)

@@ -61,6 +61,7 @@ mod memo;
 mod monitor;
 mod observer;
 pub mod oci;
+mod orphan;
 mod phases;
 mod process;
 mod publish;

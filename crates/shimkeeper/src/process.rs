@@ -257,6 +257,9 @@ pub(crate) async fn known_state(
 }
 
 async fn state_until(shim: &Arc<Shim>, process: &ProcessKey, until: Until) -> Result<ProcessState, Error> {
+    if let Some(exit) = shim.exit_told_for_dead_shim(process) {
+        return Ok(ProcessState::of_ended(exit));
+    }
     let request = wire::StateRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
     let deadline = until.cap(shim.deadlines().state);
     let answer = shim.call("State", deadline, |c, call| async move { c.state(&call, &request).await }).await;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Clearing up after a dead shim: its `delete` action, the proof that nothing of the task runs, the exits nobody
-//! has reported, and the bundle. An exit is announced only once its process is dead.
+//! Clearing up after a dead shim: the end of what it left running, its `delete` action, the proof that nothing of the
+//! task runs, the exits nobody has reported, and the bundle. An exit is announced only once its process is dead.
 
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use shimkeeper_core::{Exit, Incarnation, ProcessKey, Provenance};
@@ -17,13 +18,13 @@ use crate::env::Env;
 use crate::exits::{self, KILLED};
 use crate::machine::Input;
 use crate::shim::Shim;
-use crate::{bypass, identify};
+use crate::{bypass, identify, orphan};
 
 /// Waits before each try of the `delete` action.
 const TRIES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];
 
 /// Runs the `delete` action where something may be left, proves that nothing runs, and records every exit.
-pub(crate) async fn reap(shim: &Shim) -> Input {
+pub(crate) async fn reap(shim: &Arc<Shim>) -> Input {
     let init_was_alive = shim.init_identity().is_some_and(|init| !identify::is_gone(&init));
     for (process, _) in shim.ledger.running() {
         // Before the container's groups go.
@@ -34,6 +35,9 @@ pub(crate) async fn reap(shim: &Shim) -> Input {
         && parting.shim_agrees
         && !shim.env.always_reaps(shim.binary.path())
         && group_with_life(shim).is_none();
+    if !is_clean {
+        orphan::end(shim, init_was_alive).await;
+    }
     let answer = if is_clean {
         None
     } else {
@@ -147,15 +151,21 @@ async fn clear_group(shim: &Shim) -> Result<(), String> {
     }
 }
 
-/// Gives every process that started and has no exit one, from the best source there is.
-fn record_exits(shim: &Shim, init_was_alive: bool, answer: Option<&ReapAnswer>) {
-    let at = answer.and_then(|answer| answer.at).unwrap_or_else(SystemTime::now);
+/// The processes whose exit has to be found out, and their pids; execs first.
+pub(crate) fn owed(shim: &Shim) -> Vec<(ProcessKey, u32)> {
     let mut owed = shim.ledger.running();
+    // One that was only made was there all the same.
     if shim.ledger.exit(&ProcessKey::Init).is_none() && !owed.iter().any(|(key, _)| *key == ProcessKey::Init)
     {
         owed.push((ProcessKey::Init, shim.ledger.pid()));
     }
-    for (process, pid) in owed {
+    owed
+}
+
+/// Gives every process that started and has no exit one, from the best source there is.
+pub(crate) fn record_exits(shim: &Shim, init_was_alive: bool, answer: Option<&ReapAnswer>) {
+    let at = answer.and_then(|answer| answer.at).unwrap_or_else(SystemTime::now);
+    for (process, pid) in owed(shim) {
         let from_kernel = shim.held(&process).and_then(|held| status_from_kernel(&held));
         let exit = match from_kernel {
             Some(status) => Exit { pid, status, at, provenance: Provenance::Recovered },

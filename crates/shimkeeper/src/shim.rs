@@ -11,7 +11,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use shimkeeper_core::{Incarnation, ProcessKey, TaskKey};
+use shimkeeper_core::{Exit, Incarnation, ProcessKey, TaskKey};
 use shimkeeper_shim::{Bundle, Call, CallError, Connection, LogPump, ShimBinary};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -79,6 +79,8 @@ pub(crate) struct Parting {
     pub(crate) shim_agrees: bool,
     /// The machine was started anew: nothing of the task can be left running.
     pub(crate) rebooted: bool,
+    /// It died, and what it left was ended and told of; the task is still to be cleared up.
+    pub(crate) orphans_ended: bool,
 }
 
 /// The parts a shim starts with.
@@ -270,6 +272,16 @@ impl Shim {
 
     pub(crate) fn note_reboot(&self) {
         lock(&self.parting).rebooted = true;
+    }
+
+    pub(crate) fn note_orphans_ended(&self) {
+        lock(&self.parting).orphans_ended = true;
+    }
+
+    /// How a process ended whose shim is dead and cannot be asked, until the deletion of its task is told.
+    pub(crate) fn exit_told_for_dead_shim(&self, process: &ProcessKey) -> Option<Exit> {
+        let is_listed = !matches!(*self.state.borrow(), State::Removing | State::Gone(_));
+        if is_listed && self.parting().orphans_ended { self.ledger.exit(process) } else { None }
     }
 
     pub(crate) fn note_shim_agrees(&self) {

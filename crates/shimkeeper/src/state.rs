@@ -62,6 +62,19 @@ pub struct ProcessState {
 }
 
 impl ProcessState {
+    /// The state of a process that has ended, and whose shim is no more to tell of it.
+    pub(crate) fn of_ended(exit: Exit) -> Self {
+        Self {
+            status: Status::Stopped,
+            pid: exit.pid,
+            exit: Some(exit),
+            terminal: false,
+            stdin: String::new(),
+            stdout: String::new(),
+            stderr: String::new(),
+        }
+    }
+
     /// `known` is the exit on record, which is the one everybody is told.
     pub(crate) fn new(answer: StateResponse, known: Option<Exit>) -> Self {
         let status = match WireStatus::try_from(answer.status) {

@@ -469,7 +469,8 @@ impl Book {
         })
     }
 
-    pub(crate) fn finish(&mut self) -> Vec<Notice> {
+    /// The notices owed for every process that has ended, execs first.
+    pub(crate) fn announce_exits(&mut self) -> Vec<Notice> {
         // The shim answered that it made the task, so it has a beginning and an end in public too.
         let mut notices = match self.init.pid {
             0 => Vec::new(),
@@ -481,6 +482,11 @@ impl Book {
                 notices.extend(self.announce_exit(process));
             }
         }
+        notices
+    }
+
+    pub(crate) fn finish(&mut self) -> Vec<Notice> {
+        let mut notices = self.announce_exits();
         // A task the public has never heard of needs no end.
         if self.init.told > Told::Nothing && !self.deleted_told {
             self.deleted_told = true;

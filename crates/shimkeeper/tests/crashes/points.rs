@@ -69,6 +69,8 @@ cases! {
     d3_leaving real_d3_leaving: [&["D3"][..], &["D3+1"], &["D3+4"]];
     /// The `delete` action runs; it goes on alone.
     d4_reaping real_d4_reaping: [&["D4"][..], &["D4+2"], &["D4+10"], &["D4+30"], &["D4-reaped"]];
+    /// What a dead shim left is killed, and that is not on record.
+    d4_killed_and_unrecorded real_d4_killed_and_unrecorded: [&["D4-killed"][..], &["D4-killed+2"], &["D4-killed+10"]];
     /// Unmounted, and still under its name: the scratch directory, and the bundle.
     d5_unmounted real_d5_unmounted: [&["D5"][..], &["D5@2"]];
     /// Under its hidden name, and not deleted.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use shimkeeper::events::TaskEvent;
-use shimkeeper::{Deadlines, HealthState, Kind, ProcessKey, Provenance, Status};
-use shimkeeper_testkit::{Act, DeleteAct, Events, Method, Script, When, stop_process};
+use shimkeeper::{Deadlines, HealthState, Kind, Manager, ProcessKey, Provenance, Status};
+use shimkeeper_testkit::{Act, DeleteAct, Events, Method, Script, TestDirs, When, stop_process};
 use tokio::task::JoinSet;
 
-use crate::bench::{Bench, PATIENCE, SHORT, chain, end, key, kill_shim, lives, signal, until};
+use crate::bench::{Bench, PATIENCE, SHORT, chain, config, end, exec, key, kill_shim, lives, signal, until};
 use crate::calls::{CALLS, make_call};
 use crate::oracle;
 
@@ -230,12 +230,56 @@ async fn in_the_delete_action() {
         assert!(!lives(pid), "{first:?}");
         if matches!(first, DeleteAct::Grandchild(_)) {
             // Done and over with it; the child it left is nobody's.
-            bench.event(|seen| matches!(seen.event, TaskEvent::Delete { .. })).await;
+            until(|| bench.manager.get(task.key()).is_err()).await;
             bench.dirs.sweep().unwrap();
         }
         bench.gone(&task).await;
         bench.is_clean();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_action_that_hangs_keeps_no_exit_back() {
+    let bench = Bench::with(|d| d.reap = Duration::from_secs(5)).await;
+    let script = Script::new().delete([DeleteAct::Hang, DeleteAct::Ok]);
+    let task = bench.create("one", &["stubborn"], &script).await.unwrap();
+    let pid = task.start().await.unwrap();
+    let process = exec(&task, "x", &["sleep"]).await;
+    let began = Instant::now();
+    kill_shim(&task);
+    let exit = task.wait().await.unwrap();
+    assert_eq!((exit.pid, exit.status), (pid, 137));
+    assert!(!lives(pid) && !lives(process.pid().unwrap()), "told only of the dead");
+    bench.event(|seen| seen.is_exit_of(&ProcessKey::Init)).await;
+    let state = task.state().await.unwrap();
+    assert_eq!((state.status, state.exit), (Status::Stopped, Some(exit)));
+    let told = bench.events();
+    assert!(began.elapsed() < Duration::from_secs(5), "the action hangs for longer: {:?}", began.elapsed());
+    let place = |process: &ProcessKey| told.iter().position(|seen| seen.is_exit_of(process));
+    assert!(place(&ProcessKey::Exec("x".parse().unwrap())) < place(&ProcessKey::Init), "{told:?}");
+    assert!(!told.iter().any(|seen| matches!(seen.event, TaskEvent::Delete { .. })), "{told:?}");
+    bench.gone(&task).await;
+    assert_eq!(task.delete().await.unwrap(), exit);
+    bench.is_clean();
+    bench.id_is_free().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_is_left_to_the_delete_action_where_no_other_kill_is_allowed() {
+    let dirs = TestDirs::new();
+    let manager = Manager::open(config(&dirs).bypass_kill(false)).await.unwrap();
+    let bench = Bench::of(dirs, manager);
+    let script = Script::new().delete([vec![DeleteAct::Exit(1); 3], vec![DeleteAct::Ok]].concat());
+    let task = bench.create("one", &["sleep"], &script).await.unwrap();
+    let pid = task.start().await.unwrap();
+    kill_shim(&task);
+    until(|| task.health().reason.contains("delete action failed")).await;
+    assert!(lives(pid), "it runs, and that is what everybody is told:");
+    assert!(!bench.events().iter().any(|seen| seen.is_exit_of(&ProcessKey::Init)));
+    assert_eq!(task.state().await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(task.wait().await.unwrap().status, 137);
+    bench.gone(&task).await;
+    bench.is_clean();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,9 +304,9 @@ async fn a_delete_action_that_always_fails_is_quarantined_and_tried_again() {
     assert_eq!(error.kind(), Kind::Unavailable, "{}", chain(&error));
     assert!(error.hint().is_some());
     oracle::refusal(&error);
-    assert!(lives(pid), "the container runs, and that is what everybody is told:");
-    let ended = bench.events().into_iter().find(|seen| seen.is_exit_of(&ProcessKey::Init));
-    assert_eq!(ended, None);
+    assert!(!lives(pid), "its end needs no action:");
+    bench.event(|seen| seen.is_exit_of(&ProcessKey::Init)).await;
+    assert_eq!(task.state().await.unwrap().status, Status::Stopped);
     assert_eq!(bench.manager.list().len(), 1, "it stays in sight");
     let taken = bench.create("one", &["sleep"], &Script::new()).await.unwrap_err();
     assert_eq!(taken.kind(), Kind::AlreadyExists);
