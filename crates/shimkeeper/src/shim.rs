@@ -8,6 +8,7 @@ mod people;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub(crate) struct Shim {
     link: Mutex<Option<Connection>>,
     people: Mutex<People>,
     parting: Mutex<Parting>,
+    /// Whether it died, and what it left was ended and told of; the task is still to be cleared up.
+    orphans_ended: AtomicBool,
     plumbing: Mutex<HashMap<ProcessKey, Plumbing>>,
     phases: OnceLock<Phases>,
     /// Whether it was found at the start, so that its events are also for those who listened then and are not back yet.
@@ -79,8 +82,6 @@ pub(crate) struct Parting {
     pub(crate) shim_agrees: bool,
     /// The machine was started anew: nothing of the task can be left running.
     pub(crate) rebooted: bool,
-    /// It died, and what it left was ended and told of; the task is still to be cleared up.
-    pub(crate) orphans_ended: bool,
 }
 
 /// The parts a shim starts with.
@@ -139,6 +140,7 @@ impl Shim {
             link: Mutex::new(parts.connection),
             people: Mutex::default(),
             parting: Mutex::default(),
+            orphans_ended: AtomicBool::default(),
             plumbing: Mutex::default(),
             phases: OnceLock::new(),
             is_found: parts.is_found,
@@ -275,13 +277,13 @@ impl Shim {
     }
 
     pub(crate) fn note_orphans_ended(&self) {
-        lock(&self.parting).orphans_ended = true;
+        self.orphans_ended.store(true, Ordering::Relaxed);
     }
 
     /// How a process ended whose shim is dead and cannot be asked, until the deletion of its task is told.
     pub(crate) fn exit_told_for_dead_shim(&self, process: &ProcessKey) -> Option<Exit> {
         let is_listed = !matches!(*self.state.borrow(), State::Removing | State::Gone(_));
-        if is_listed && self.parting().orphans_ended { self.ledger.exit(process) } else { None }
+        if is_listed && self.orphans_ended.load(Ordering::Relaxed) { self.ledger.exit(process) } else { None }
     }
 
     pub(crate) fn note_shim_agrees(&self) {
