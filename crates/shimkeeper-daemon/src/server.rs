@@ -11,6 +11,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioIo;
 use shimkeeper_api::{Api, Peer};
+use shimkeeper_ttrpc::Stream;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -88,6 +89,10 @@ async fn connection(stream: UnixStream, client: Client, owned: Owned, stop: Canc
     let mut http = http2::Builder::new(owned);
     // Bounded by ourselves: a client that waits for many exits must be told, not left waiting for a stream.
     http.max_concurrent_streams(None).max_header_list_size(HEADERS);
+    let stream = match Stream::new(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(?peer, %error, "a connection cannot be served"),
+    };
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), client));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -144,13 +144,15 @@ pub(crate) async fn open(
 
 async fn attempt(address: &Address, mode: DialMode) -> Result<(Stream, Option<PeerCred>), Failure> {
     match address {
-        Address::Unix(path) => unix::connect(unix::Name::Path(path), address, mode).await.map(with_peer),
+        Address::Unix(path) => {
+            with_peer(unix::connect(unix::Name::Path(path), address, mode).await?, address, mode)
+        }
         Address::Abstract(name) => {
-            unix::connect(unix::Name::Abstract(name), address, mode).await.map(with_peer)
+            with_peer(unix::connect(unix::Name::Abstract(name), address, mode).await?, address, mode)
         }
         Address::Hvsock { path, port } => {
             let stream = unix::connect(unix::Name::Path(path), address, mode).await?;
-            hvsock::request(stream, *port, address).await.map(with_peer)
+            with_peer(hvsock::request(stream, *port, address).await?, address, mode)
         }
         Address::Vsock { cid, port } => {
             let stream = vsock::connect(*cid, *port, address, mode).await?;
@@ -159,13 +161,18 @@ async fn attempt(address: &Address, mode: DialMode) -> Result<(Stream, Option<Pe
     }
 }
 
-fn with_peer(stream: tokio::net::UnixStream) -> (Stream, Option<PeerCred>) {
+fn with_peer(
+    stream: tokio::net::UnixStream,
+    address: &Address,
+    mode: DialMode,
+) -> Result<(Stream, Option<PeerCred>), Failure> {
     let peer = stream.peer_cred().ok().map(|cred| PeerCred {
         pid: cred.pid().and_then(|pid| u32::try_from(pid).ok()),
         uid: cred.uid(),
         gid: cred.gid(),
     });
-    (Stream::Unix(stream), peer)
+    let stream = shimkeeper_ttrpc::Stream::new(stream).map_err(|source| failure(address, mode, source))?;
+    Ok((Stream::Unix(stream), peer))
 }
 
 /// When dialling ends, and how long that was from its beginning.

@@ -8,6 +8,7 @@
 //! - [`Client::new`] gives a [`Client`] to call with and a [`Driver`] that somebody must run. A call that is
 //!   dropped, or runs out of time, costs the connection nothing. [`Client::closed`] says when and why it ended.
 //! - [`Server`] answers registered [`Service`]s and bounds everything that a peer could make it hold.
+//! - [`Stream`] is a Unix socket to do both on, which is not woken in vain.
 //!
 //! It knows nothing of shims or containers, and so has no error kinds of theirs: [`CallError`] is for callers to map.
 
@@ -19,6 +20,7 @@ mod message;
 mod metadata;
 mod outbox;
 mod server;
+mod stream;
 mod sync;
 
 pub use client::{CallOptions, Client, ClientLimits, CloseWatch, Driver};
@@ -26,3 +28,4 @@ pub use error::{CallError, CloseReason, ProtocolError};
 pub use message::{Any, KeyValue, Request, Response, Status, code};
 pub use metadata::{BAGGAGE_KEY, Metadata, MetadataError, NAMESPACE_KEY, TRACEPARENT_KEY, TRACESTATE_KEY};
 pub use server::{Answer, Context, PeerCred, Server, ServerLimits, Service};
+pub use stream::Stream;

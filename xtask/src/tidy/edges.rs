@@ -21,7 +21,10 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         "shimkeeper-api",
         &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-events", "shimkeeper-store", "shimkeeper"],
     ),
-    ("shimkeeper-daemon", &["shimkeeper-core", "shimkeeper", "shimkeeper-store", "shimkeeper-api"]),
+    (
+        "shimkeeper-daemon",
+        &["shimkeeper-core", "shimkeeper-ttrpc", "shimkeeper", "shimkeeper-store", "shimkeeper-api"],
+    ),
     (
         "shimkeeper-cli",
         &["shimkeeper-core", "shimkeeper-proto", "shimkeeper", "shimkeeper-store", "shimkeeper-daemon"],

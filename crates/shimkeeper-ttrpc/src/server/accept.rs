@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{PeerCred, Server};
+use crate::stream::Stream;
 
 /// The first wait after a failed accept; doubled with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
@@ -28,12 +29,12 @@ pub(super) trait Listener {
 }
 
 impl Listener for UnixListener {
-    type Stream = UnixStream;
+    type Stream = Stream;
 
-    async fn accept(&self) -> io::Result<(UnixStream, Option<PeerCred>)> {
+    async fn accept(&self) -> io::Result<(Stream, Option<PeerCred>)> {
         let (stream, _address) = Self::accept(self).await?;
         let peer = PeerCred::of(&stream);
-        Ok((stream, peer))
+        Ok((Stream::new(stream)?, peer))
     }
 }
 
