@@ -69,6 +69,9 @@ struct Paths {
 const TASKS: &str = "io.containerd.runtime.v2.task";
 const SANDBOXES: &str = "io.containerd.sandbox.controller.v1.shim";
 
+/// The file systems that are in memory: tmpfs and ramfs.
+const MEMORY: [rustix::fs::FsWord; 2] = [0x0102_1994, 0x8584_58f6];
+
 /// User-namespaced containers must be able to pass through to their root file systems.
 pub(crate) const TRAVERSABLE: u32 = 0o711;
 const PRIVATE: u32 = 0o700;
@@ -130,6 +133,14 @@ impl StateDirs {
         &self.paths.root
     }
 
+    /// Whether the bundles, those of sandboxes too, are in memory, where no operation on a file waits for a device.
+    /// Where that cannot be found out, they are not.
+    ///
+    /// Blocking file operations.
+    pub fn state_is_in_memory(&self) -> bool {
+        [TASKS, SANDBOXES].iter().all(|tree| is_in_memory(&self.paths.state.join(tree)))
+    }
+
     /// Where the bundle of this task is, or would be.
     pub fn bundle_dir(&self, key: &TaskKey) -> PathBuf {
         self.paths.state_tasks.join(relative(key))
@@ -171,6 +182,16 @@ impl StateDirs {
     pub(crate) fn root_tasks(&self) -> Result<Dir, FsError> {
         Dir::open(&self.paths.root_tasks)
     }
+}
+
+/// Whether a directory is in memory, where no operation on a file waits for a device. One that is missing is where it
+/// would be made. Where that cannot be found out, it is not.
+pub fn is_in_memory(path: &Path) -> bool {
+    let found = path.ancestors().find_map(|path| match rustix::fs::statfs(path) {
+        Err(Errno::NOENT) => None,
+        found => Some(found),
+    });
+    matches!(found, Some(Ok(found)) if MEMORY.contains(&found.f_type))
 }
 
 /// The path of a task below either tree.
@@ -319,6 +340,27 @@ mod tests {
             assert_eq!(mode(&dirs.state().join(SANDBOXES)), 0o700);
             fs::set_permissions(dirs.root(), fs::Permissions::from_mode(0o755)).unwrap();
         }
+    }
+
+    #[test]
+    fn memory_is_told_from_a_disk() {
+        let prepared = |dir: &Path| {
+            let dirs = StateDirs::new(dir.join("s"), dir.join("r")).unwrap();
+            dirs.prepare().unwrap();
+            dirs
+        };
+        let disk = tempfile::tempdir_in("/var/tmp").unwrap();
+        let is_disk = !MEMORY.contains(&rustix::fs::statfs(disk.path()).unwrap().f_type);
+        assert_eq!(prepared(disk.path()).state_is_in_memory(), !is_disk);
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let dirs = prepared(memory.path());
+        assert!(dirs.state_is_in_memory());
+        assert!(is_in_memory(&memory.path().join("not/made/yet")));
+        fs::remove_dir(dirs.state().join(SANDBOXES)).unwrap();
+        symlink(disk.path(), dirs.state().join(SANDBOXES)).unwrap();
+        assert_eq!(dirs.state_is_in_memory(), !is_disk, "every tree counts");
+        fs::write(memory.path().join("file"), "").unwrap();
+        assert!(!is_in_memory(&memory.path().join("file/below")), "what cannot be looked at counts as slow");
     }
 
     #[test]

@@ -430,7 +430,7 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         infos: Infos::default(),
         exchange,
         journaling: config.journal.map(|limits| Journaling::new(dirs.root(), limits)),
-        scope: Scope::default(),
+        scope: Scope::over(dirs.state_is_in_memory()),
         attaching: if config.overlap_grace_period { Attaching::default() } else { Attaching::disabled() },
         // A launch is mostly start-up of a Go program: a few more than there are cores keep the cores busy.
         launches: Semaphore::new(parallel * 4),

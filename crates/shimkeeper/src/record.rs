@@ -182,7 +182,7 @@ impl RecordFile {
         f: impl FnOnce(&mut Record) -> bool + Send + 'static,
     ) -> Result<(), Error> {
         let this = self.clone();
-        let written = self.scope.spawn_blocking(move || {
+        let written = self.scope.in_state(move || {
             // Held over the write, so that the file never goes back in time.
             let mut page = this.page.lock().unwrap_or_else(PoisonError::into_inner);
             if !f(&mut page.record) && page.is_saved {

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,9 +14,16 @@ pub(crate) struct Scope {
     detach: CancellationToken,
     tasks: TaskTracker,
     last: TaskTracker,
+    /// Whether nobody ever waits for the state directory.
+    state_is_in_memory: bool,
 }
 
 impl Scope {
+    /// That of a manager whose state directory is in memory, or on something slower.
+    pub(crate) fn over(state_is_in_memory: bool) -> Self {
+        Self { state_is_in_memory, ..Self::default() }
+    }
+
     /// Runs a task that the manager owns: it goes on when whoever asked for it is gone.
     pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
@@ -37,6 +44,21 @@ impl Scope {
             return self.tasks.spawn(async move { work() });
         }
         self.tasks.spawn_blocking(work)
+    }
+
+    /// Runs operations on files of the state directory, and of no other: here, where that is in memory, because handing
+    /// them to another thread takes longer than they do; off the async threads, where it is on a disk.
+    ///
+    /// # Cancel safety
+    /// Once it was polled, they happen; only their result is lost.
+    pub(crate) async fn in_state<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        if self.state_is_in_memory {
+            return Ok(work());
+        }
+        self.spawn_blocking(work).await
     }
 
     /// Runs a task that leaves after all others: it waits for [`Scope::others_ended`].
@@ -91,5 +113,20 @@ impl Scope {
         self.tasks.wait().await;
         self.last.close();
         self.last.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_may_be_slow_is_handed_to_another_thread() {
+        let here = thread::current().id();
+        let where_it_ran = async |scope: Scope| scope.in_state(|| thread::current().id()).await.unwrap();
+        assert_eq!(where_it_ran(Scope::over(true)).await, here);
+        assert_ne!(where_it_ran(Scope::over(false)).await, here);
     }
 }
