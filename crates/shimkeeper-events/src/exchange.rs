@@ -185,6 +185,11 @@ impl Exchange {
         Ok(Subscription::new(self.clone(), slot))
     }
 
+    /// Whether anybody subscribes now.
+    pub fn has_subscribers(&self) -> bool {
+        self.snapshot().is_some_and(|list| !list.is_empty())
+    }
+
     /// Closes the exchange: subscribers get what is queued, then the end. Idempotent.
     pub fn close(&self) {
         let list = self.0.list.lock().unwrap_or_else(PoisonError::into_inner).take();

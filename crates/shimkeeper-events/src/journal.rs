@@ -111,7 +111,7 @@ impl Journal {
             None => None,
         };
         let mut last = highest.max(floor.value());
-        if !floor.take_closed(last)? && last > 0 {
+        if !floor.take_closed(last)? {
             last = last.saturating_add(1);
             floor.raise(last)?;
         }

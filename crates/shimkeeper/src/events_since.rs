@@ -56,6 +56,10 @@ impl EventsSince {
         since: Option<u64>,
     ) -> Result<Self, Error> {
         journaling.readable().await.map_err(refused)?;
+        if since.is_none() {
+            // What was published before now is not to come as something new. A disk that hangs is waited for below.
+            journaling.settled().await;
+        }
         let chunk = from_disk(journaling, &filters, since).await.map_err(panicked)?.map_err(refused)?;
         let mut this = Self {
             journaling: journaling.clone(),

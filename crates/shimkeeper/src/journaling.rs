@@ -10,6 +10,10 @@
 //! leave, appends what has come in and then shows it to those who resume by number, so that nobody is ever shown a
 //! number that a crash could take back. A disk that is full or broken costs the journal its events, as a gap that is
 //! told, and nobody else anything.
+//!
+//! It appends at once if somebody waits for that: a reader, or who must not forget an event before it is kept. Else a
+//! moment later, together with what comes until then: the events of a task come close together, and an fsync costs more
+//! than all of them. A manager that is killed in that moment leaves a gap, as it always did.
 
 mod backlog;
 mod known;
@@ -38,6 +42,9 @@ pub(crate) const DIRECTORY: &str = "shimkeeper.events";
 /// How often events that are too old are looked for where none are appended.
 const TIDY: Duration = Duration::from_hours(1);
 
+/// How long events wait for more to come, while nobody waits for them.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// First and longest wait until a journal that cannot be opened is tried again. It may still be that of a manager in
 /// this process that is about to leave.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -54,6 +61,10 @@ pub(crate) struct Journaling {
     desk: Mutex<Desk>,
     backlog: Mutex<Backlog>,
     came: Notify,
+    /// How many events, from the first one on, somebody waits for.
+    wanted: AtomicU64,
+    /// Somebody has begun to wait, or there are many.
+    hurry: Notify,
     /// How many events have been dealt with, kept or lost.
     settled: watch::Sender<u64>,
     /// How many of them were lost.
@@ -91,6 +102,8 @@ impl Journaling {
             desk: Mutex::new(Desk::Without { missed: 0 }),
             backlog: Mutex::default(),
             came: Notify::new(),
+            wanted: AtomicU64::new(0),
+            hurry: Notify::new(),
             settled: watch::Sender::new(0),
             unkept: AtomicU64::new(0),
             readable: watch::Sender::new(Readable::NotYet),
@@ -100,8 +113,15 @@ impl Journaling {
 
     /// Takes an event for the journal. Never waits.
     pub(crate) fn take(&self, event: &Arc<Envelope>) {
-        lock(&self.backlog).push(event);
+        let is_long = {
+            let mut backlog = lock(&self.backlog);
+            backlog.push(event);
+            backlog.is_long()
+        };
         self.came.notify_one();
+        if is_long {
+            self.hurry.notify_one();
+        }
     }
 
     /// Waits until everything taken so far is in the journal, or lost to it: until then, whoever was shown these events
@@ -112,6 +132,8 @@ impl Journaling {
     pub(crate) async fn settled(&self) -> bool {
         let came = lock(&self.backlog).came();
         let mut settled = self.settled.subscribe();
+        self.wanted.fetch_max(came, Ordering::Relaxed);
+        self.hurry.notify_one();
         let waited = tokio::time::timeout(PATIENCE, settled.wait_for(|settled| *settled >= came)).await;
         waited.is_ok_and(|settled| settled.is_ok())
     }
@@ -130,7 +152,7 @@ impl Journaling {
             let pause = if is_open { TIDY } else { retry };
             retry = (retry * 2).min(RETRY.1);
             tokio::select! {
-                () = self.came.notified() => {}
+                () = self.gathered() => {}
                 () = scope.others_ended() => left = true,
                 () = tokio::time::sleep(pause) => {}
             }
@@ -140,6 +162,30 @@ impl Journaling {
             this.close();
         })
         .await;
+    }
+
+    /// Waits until something has come in that is to be kept now.
+    ///
+    /// # Cancel safety
+    /// Yes: what is cancelled before it ends has consumed only hints, and is followed by a look at the backlog.
+    async fn gathered(&self) {
+        while lock(&self.backlog).is_empty() {
+            self.came.notified().await;
+        }
+        let hurried = async {
+            while !self.is_awaited() {
+                self.hurry.notified().await;
+            }
+        };
+        // Awaited or not: for long enough.
+        let _ = tokio::time::timeout(GATHER, hurried).await;
+    }
+
+    /// Whether somebody waits for what is in the backlog, or there is much of it.
+    fn is_awaited(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > *self.settled.borrow()
+            || self.tail.has_subscribers()
+            || lock(&self.backlog).is_long()
     }
 
     /// Does something with what has come in, where it may block.
@@ -252,6 +298,11 @@ impl Journaling {
         let desk = lock(&self.desk);
         let Desk::Open(journal, _) = &*desk else { return Err(Refused::Detaching.into()) };
         let replay = journal.replay(since.unwrap_or(journal.last()))?;
-        Ok((replay, self.tail.subscribe(Filters::everything(), Limits::default())?))
+        let tail = self.tail.subscribe(Filters::everything(), Limits::default())?;
+        self.hurry.notify_one();
+        Ok((replay, tail))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //! The floor under the numbers: no number up to it is ever given again.
 //!
 //! Two slots of sixteen bytes (number, crc32 of it, zeros), written in turn, so that a torn write leaves the
-//! other; and a third that says at which number the journal was closed, and nothing while it is open. The file
+//! other; and a third that says at which number the journal was closed, and none while it is open. The file
 //! never grows after it was made: it can be written when the disk is full.
 
 use std::fs::File;
@@ -15,6 +15,9 @@ const NAME: &str = "floor";
 const SLOT: usize = 16;
 /// The slot of the number the journal was closed at.
 const CLOSED: usize = 2;
+/// In the place of that number while the journal is open. In one that is new there is a zero, as if it had been closed
+/// before it had any event.
+const OPEN: u64 = u64::MAX;
 
 /// The open file and what it says.
 #[derive(Debug)]
@@ -47,7 +50,7 @@ impl Floor {
     /// that its owner had for it.
     pub(super) fn take_closed(&mut self, last: u64) -> Result<bool, JournalError> {
         let was_closed = self.closed == Some(last);
-        self.note_closed(0)?;
+        self.note_closed(OPEN)?;
         Ok(was_closed)
     }
 

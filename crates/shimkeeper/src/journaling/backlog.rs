@@ -10,6 +10,9 @@ use shimkeeper_events::Envelope;
 /// Most events that wait, and most bytes of them. A disk has to hang for long to let it come to this.
 const MOST: (usize, usize) = (16 * 1024, 16 << 20);
 
+/// So many that no more are waited for.
+const LONG: usize = 1024;
+
 /// What waits, in order.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
@@ -46,6 +49,15 @@ impl Backlog {
             Some(Part::Events(events)) => events.push(event.clone()),
             _ => self.waiting.push_back(Part::Events(vec![event.clone()])),
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether there is so much of it that it is to be taken out.
+    pub(super) fn is_long(&self) -> bool {
+        self.events >= LONG || self.bytes >= MOST.1 / 16
     }
 
     /// How many events have come in so far, wherever they are now.
