@@ -79,8 +79,9 @@ pub fn run(sources: Sources) -> Result<(), DaemonError> {
     let log = Log::start(&config.debug);
     let activated = Activated::from_environment()?;
     adjust_oom_score(config.oom_score);
-    let runtime =
-        runtime().map_err(|source| DaemonError::System { verb: "start the async runtime", source })?;
+    let in_memory = shimkeeper::Config::new(&config.state, &config.root).state_is_in_memory();
+    let runtime = runtime(in_memory)
+        .map_err(|source| DaemonError::System { verb: "start the async runtime", source })?;
     let ended = runtime.block_on(async {
         let daemon = Box::pin(Daemon::start(sources, config, log, activated)).await?;
         Box::pin(daemon.live()).await
@@ -90,10 +91,17 @@ pub fn run(sources: Sources) -> Result<(), DaemonError> {
     ended
 }
 
-fn runtime() -> std::io::Result<Runtime> {
-    // Two, so that one that waits for a disk does not stop the other; there is nothing here for more to do.
-    let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(2).max_blocking_threads(BLOCKING_THREADS).enable_all().build()
+/// One thread, where nothing that is done on it waits for a disk: two wake each other all the time. Else two, so that
+/// one that waits does not stop the other; there is nothing here for more to do.
+fn runtime(state_is_in_memory: bool) -> std::io::Result<Runtime> {
+    let mut builder = if state_is_in_memory {
+        Builder::new_current_thread()
+    } else {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(2);
+        builder
+    };
+    builder.max_blocking_threads(BLOCKING_THREADS).enable_all().build()
 }
 
 fn adjust_oom_score(score: i32) {
