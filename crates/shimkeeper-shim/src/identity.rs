@@ -12,7 +12,7 @@ mod pidfd;
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -71,8 +71,11 @@ pub enum IdentityError {
 /// Clock ticks per second, as far as programs are told, whatever the kernel uses.
 const TICKS: u64 = 100;
 
-/// Room for all of `/proc/<pid>/stat`: some fifty numbers.
-const STAT_LEN: usize = 1024;
+/// Room for all of `/proc/<pid>/stat`: some fifty numbers of at most twenty digits, and a name.
+const STAT_LEN: usize = 2048;
+
+/// What most files of the kernel's fit into, in bytes.
+const USUAL: usize = 4096;
 
 /// What `/proc/<pid>/stat` says, as far as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,15 +149,29 @@ impl ProcessIdentity {
 
 fn stat(pid: u32) -> Result<Option<Stat>, IdentityError> {
     let path = PathBuf::from(format!("/proc/{pid}/stat"));
-    // The kernel gives the file no size, for which the standard library reads it in many small pieces.
-    let mut text = Vec::with_capacity(STAT_LEN);
-    match fs::File::open(&path).and_then(|file| file.take(4096).read_to_end(&mut text)) {
-        Ok(_) => parse_stat(&text).map(Some).ok_or(IdentityError::Parse { path }),
+    // One read is all of it: the kernel makes the line anew for each.
+    let mut text = [0; STAT_LEN];
+    match fs::File::open(&path).and_then(|mut file| file.read(&mut text)) {
+        Ok(len) => parse_stat(&text[..len]).map(Some).ok_or(IdentityError::Parse { path }),
         // ESRCH: it went between opening and reading.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(None),
         Err(source) => Err(IdentityError::Read { path, source }),
     }
+}
+
+/// A file of the kernel's, at most so much of it. Such files have no size, for which the standard library asks before it
+/// reads them in many small pieces.
+fn read_virtual(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(USUAL);
+    fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// As [`read_virtual`], of text, and all of it.
+fn read_virtual_text(path: impl AsRef<Path>) -> io::Result<String> {
+    let bytes = read_virtual(path, u64::MAX)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// The second field is the program's name in parentheses, and may itself hold parentheses and blanks; what

@@ -108,6 +108,12 @@ pub(super) fn remove_bundle_dir(bundle: &Bundle) -> Result<(), BundleError> {
 /// and could point at anything by now.
 pub(super) fn remove_work_dir(bundle: &Bundle) -> Result<(), BundleError> {
     let namespace = bundle.dirs.root_tasks().and_then(|tasks| tasks.open_dir(bundle.key.namespace.as_str()));
+    // Mostly a shim has put nothing in it. An empty directory on which nothing is mounted goes at once, and no other.
+    if let Ok(namespace) = &namespace
+        && namespace.remove_dir(bundle.key.id.as_str()).is_ok()
+    {
+        return Ok(());
+    }
     remove_in(namespace, bundle)
 }
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::{Pidfd, ProcessIdentity};
+use super::{Pidfd, ProcessIdentity, read_virtual_text};
 
 /// Where the kernel's groups are found: all at once (version 2), or by controller below it (version 1).
 const ROOT: &str = "/sys/fs/cgroup";
@@ -40,7 +40,7 @@ impl Cgroup {
     ///
     /// Blocking, as everything here: a few small files of the kernel's.
     pub fn of(process: &ProcessIdentity, strangers: &[u32]) -> Option<Self> {
-        let text = fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).ok()?;
+        let text = read_virtual_text(format!("/proc/{}/cgroup", process.pid)).ok()?;
         if !matches!(process.is_alive(), Ok(true)) {
             return None;
         }
@@ -144,7 +144,7 @@ impl Cgroup {
         let memory = self.memory.as_ref()?;
         ["memory.events", "memory.oom_control"]
             .into_iter()
-            .find_map(|file| oom_kills(&fs::read_to_string(memory.join(file)).ok()?))
+            .find_map(|file| oom_kills(&read_virtual_text(memory.join(file)).ok()?))
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {
@@ -159,7 +159,7 @@ impl Cgroup {
                     "too many groups below a container's",
                 ));
             }
-            match fs::read_to_string(group.join("cgroup.procs")) {
+            match read_virtual_text(group.join("cgroup.procs")) {
                 Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
                 // A group that is gone has nobody in it. EOPNOTSUPP: a threaded one, whose processes are listed above it.
                 Err(error)

@@ -2,13 +2,11 @@
 //! The mark that every launched process carries in its environment, and by which it is found again when nothing
 //! else is left of the launch: no pid, no socket, no file.
 
-use std::fs::{self, File};
-use std::io::Read as _;
-use std::path::Path;
+use std::fs;
 
 use shimkeeper_core::Incarnation;
 
-use super::ProcessIdentity;
+use super::{ProcessIdentity, read_virtual};
 
 /// The variable. Its value is the incarnation.
 pub(crate) const MARK: &str = "SHIMKEEPER_LAUNCH";
@@ -38,9 +36,7 @@ pub fn carries_mark(process: &ProcessIdentity, incarnation: Incarnation) -> bool
 
 fn marked(pid: u32, wanted: &[u8]) -> Option<ProcessIdentity> {
     let before = ProcessIdentity::of(pid).ok()??;
-    let mut environ = Vec::new();
-    let file = File::open(Path::new("/proc").join(pid.to_string()).join("environ")).ok()?;
-    file.take(MAX_ENVIRON).read_to_end(&mut environ).ok()?;
+    let environ = read_virtual(format!("/proc/{pid}/environ"), MAX_ENVIRON).ok()?;
     let found = environ.split(|b| *b == 0).any(|entry| entry == wanted);
     // Compared again: the pid may have gone to another process between the two readings.
     (found && ProcessIdentity::of(pid).ok()? == Some(before)).then_some(before)

@@ -43,6 +43,7 @@ async fn one(manager: &Manager, site: &Site, id: &str) {
     say(&format!("creating {id}"));
     let task = manager.create(site.request(id, Command::Sleep)).await.unwrap();
     say(&format!("made {id} {}", task.pid().unwrap()));
+    site.scratch(id);
     say(&format!("starting {id}"));
     let pid = task.start().await.unwrap();
     say(&format!("started {id} {pid}"));

@@ -126,6 +126,12 @@ impl Site {
         }
     }
 
+    /// Leaves something in the scratch directory of a task, as some shims do.
+    pub(crate) fn scratch(&self, id: &str) {
+        let tasks = self.root.join("io.containerd.runtime.v2.task");
+        std::fs::write(tasks.join(NAMESPACE).join(id).join("scratch"), "").unwrap();
+    }
+
     pub(crate) fn exec_request(&self, id: &str, command: Command) -> ExecTask {
         let process = match self.shims {
             Shims::Fake => TestSpec::fake(["sleep"]).process(command.of_fake()),
