@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use shimkeeper_core::Any;
 
 use crate::error::{Invalid, StoreError};
@@ -69,6 +70,15 @@ impl Container {
         Ok(())
     }
 
+    /// Copies what is only a part of a larger buffer, such as that of the request it came in: what is kept is to take
+    /// what it needs.
+    pub(crate) fn let_go_of_buffers(&mut self) {
+        let options = self.runtime.options.as_mut();
+        for any in self.extensions.values_mut().chain(&mut self.spec).chain(options) {
+            any.value = Bytes::copy_from_slice(&any.value);
+        }
+    }
+
     /// The record after a change to what `mask` names, or to all that may change if it names nothing.
     pub(crate) fn changed(mut self, to: &Self, mask: &[String]) -> Result<Self, StoreError> {
         if mask.is_empty() {
@@ -97,5 +107,27 @@ impl Container {
         }
         self.check().map_err(|problem| StoreError::Invalid(problem.within("update failed validation")))?;
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_holds_no_larger_buffer() {
+        let request = Bytes::from(vec![b'x'; 8192]);
+        let part = |at| Some(Any::new("t", request.slice(at..at + 10)));
+        let mut container = Container {
+            spec: part(0),
+            runtime: Runtime { name: "r".into(), options: part(10) },
+            extensions: [("e".to_owned(), Any::new("t", request.slice(20..30)))].into(),
+            ..Container::default()
+        };
+        let before = container.clone();
+        container.let_go_of_buffers();
+        assert_eq!(container, before);
+        drop(before);
+        assert!(request.is_unique(), "somebody holds a part of it");
     }
 }

@@ -68,6 +68,7 @@ impl Containers<'_> {
         checked
             .map_err(|problem| StoreError::Invalid(problem.within("create container failed validation")))?;
         container.labels.retain(|_, value| !value.is_empty());
+        container.let_go_of_buffers();
         let namespace = self.namespace.clone();
         let room = Room::Needed(room_for(&container));
         let write = move |tx: &mut Tx<'_>| {
@@ -90,7 +91,8 @@ impl Containers<'_> {
     ///
     /// # Cancel safety
     /// The change is made, or not, whether or not the caller still waits.
-    pub async fn update(&self, to: Container, mask: &[String]) -> Result<Arc<Container>, StoreError> {
+    pub async fn update(&self, mut to: Container, mask: &[String]) -> Result<Arc<Container>, StoreError> {
+        to.let_go_of_buffers();
         let (namespace, mask) = (self.namespace.clone(), mask.to_vec());
         let room = Room::Needed(room_for(&to));
         let write = move |tx: &mut Tx<'_>| {
