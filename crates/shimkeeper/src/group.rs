@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dialing;
 use crate::env::Env;
+use crate::sync::shed;
 
 /// Groups that have ended and are remembered, for those who were told to join them meanwhile.
 const REMEMBERED: usize = 64;
@@ -239,6 +240,7 @@ impl Drop for Seat {
             return;
         }
         if let Some(group) = inner.groups.remove(&self.place) {
+            shed(&mut inner.groups);
             inner.endings += 1;
             let ending = (inner.endings, self.place.clone());
             inner.ended.push_back(ending);

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::error::Refused;
 use crate::shim::Shim;
+use crate::sync::shed;
 
 /// The ids in use. A clone is another handle on the same registry.
 #[derive(Clone, Default)]
@@ -173,6 +174,7 @@ impl Drop for Ticket {
         let mut slots = self.registry.lock();
         if slots.get(&self.key).is_some_and(|slot| slot.incarnation == self.incarnation) {
             slots.remove(&self.key);
+            shed(&mut slots);
         }
     }
 }
