@@ -7,6 +7,7 @@
 mod boot_id;
 mod cgroup;
 mod command_line;
+mod go;
 mod mark;
 mod pidfd;
 
@@ -22,6 +23,7 @@ use shimkeeper_core::{HasKind, Kind};
 pub use boot_id::{BootId, ParseBootIdError};
 pub use cgroup::Cgroup;
 pub use command_line::{ShimProcesses, listening_socket};
+pub use go::is_go_program;
 pub(crate) use mark::MARK;
 pub use mark::{carries_mark, find_by_mark};
 pub use pidfd::{Pidfd, ProcessExit};

@@ -37,7 +37,7 @@ pub use dirs::{DirsError, Listing, RemoveDirsError, StateDirs, is_in_memory};
 pub use fs::{Durability, FsError, write_atomic};
 pub use identity::{
     BootId, Cgroup, IdentityError, ParseBootIdError, Pidfd, ProcessExit, ProcessIdentity, ShimProcesses,
-    carries_mark, find_by_mark, listening_socket,
+    carries_mark, find_by_mark, is_go_program, listening_socket,
 };
 pub use launch::{
     Action, Dialect, DialectMemory, Ended, LaunchContext, LaunchError, ReapAnswer, RuntimeInfo, Started,

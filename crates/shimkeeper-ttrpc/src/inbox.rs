@@ -60,6 +60,11 @@ impl<R: AsyncRead + Unpin> Inbox<R> {
         }
     }
 
+    /// Whether a frame has begun to arrive.
+    pub(crate) fn in_frame(&self) -> bool {
+        self.decoder.in_frame()
+    }
+
     /// Starts the clock anew: the time that went by was not the peer's.
     pub(crate) fn excuse(&mut self) {
         self.due = None;

@@ -117,6 +117,11 @@ impl Outbox {
         .await
     }
 
+    /// Whether everything has left.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.inner).buf.is_empty()
+    }
+
     /// Refuses what comes, forgets what waits and lets go of the stream; gives back the reason that was first.
     pub(crate) fn close(&self, reason: CloseReason) -> CloseReason {
         let reason = lock(&self.inner).close(reason);

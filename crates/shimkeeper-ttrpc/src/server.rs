@@ -80,6 +80,14 @@ struct Shared {
     limits: ServerLimits,
     services: HashMap<String, Arc<dyn Service>>,
     same_user: bool,
+    idle: Option<Idle>,
+}
+
+/// When a silent connection is closed.
+#[derive(Clone, Copy, Debug)]
+struct Idle {
+    after: Duration,
+    may_close: fn(PeerCred) -> bool,
 }
 
 impl Default for ServerLimits {
@@ -99,7 +107,7 @@ impl Default for ServerLimits {
 impl Server {
     /// A server without services that admits only peers with the uid and gid of this process.
     pub fn new(limits: ServerLimits) -> Self {
-        Self { shared: Arc::new(Shared { limits, services: HashMap::new(), same_user: true }) }
+        Self { shared: Arc::new(Shared { limits, services: HashMap::new(), same_user: true, idle: None }) }
     }
 
     /// Adds a service under its full name, such as `containerd.task.v3.Task`; the last of a name counts.
@@ -112,6 +120,15 @@ impl Server {
     /// nothing of is then refused.
     pub fn require_same_user(mut self, required: bool) -> Self {
         Arc::make_mut(&mut self.shared).same_user = required;
+        self
+    }
+
+    /// Closes a connection on which nothing was said and nothing is owed for so long, if its peer is one that connects
+    /// again when it has something to say; that is asked once, and when the time has come.
+    ///
+    /// A call that is sent in that very moment is not begun: the peer sees its connection end, or reset, and no answer.
+    pub fn close_idle(mut self, after: Duration, may_close: fn(PeerCred) -> bool) -> Self {
+        Arc::make_mut(&mut self.shared).idle = Some(Idle { after, may_close });
         self
     }
 

@@ -8,6 +8,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -15,7 +16,7 @@ use shimkeeper_core::{Exit, HasKind as _, Kind, ProcessKey, Provenance, TaskKey}
 use shimkeeper_events::{Envelope, TaskEvent};
 use shimkeeper_proto::containerd::services::events::ttrpc::v1::{EVENTS_SERVICE, ForwardRequest};
 use shimkeeper_proto::google::protobuf::Empty;
-use shimkeeper_ttrpc::{Answer, Context, Server, ServerLimits, Service, Status};
+use shimkeeper_ttrpc::{Answer, Context, PeerCred, Server, ServerLimits, Service, Status};
 use tokio::net::UnixListener;
 
 use crate::env::Env;
@@ -34,6 +35,10 @@ pub(crate) const MAX_SOCKET_PATH: usize = 107;
 
 /// Every shim keeps a connection, so their number is bounded by what bounds the shims, not here.
 const CONNECTIONS: usize = 1 << 20;
+
+/// How long a shim's connection may be silent before it is closed, if it comes back. Most tasks end, or go on without a
+/// word for much longer.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// The socket, and the file that leads to it if it was made here.
 #[derive(Debug)]
@@ -87,6 +92,7 @@ pub(crate) async fn serve(env: Arc<Env>, endpoint: Endpoint) {
     Server::new(ServerLimits { connections: CONNECTIONS, ..ServerLimits::default() })
         .service(EVENTS_SERVICE, service)
         .require_same_user(true)
+        .close_idle(SILENCE, comes_back)
         .serve(endpoint.listener, stop)
         .await;
     // Only our own: the next manager may have its socket there already.
@@ -95,6 +101,13 @@ pub(crate) async fn serve(env: Arc<Env>, endpoint: Endpoint) {
     {
         let _ = std::fs::remove_file(&path);
     }
+}
+
+/// Whether a shim connects again when it has something to say, and says again what was not answered: the publisher that
+/// comes with containerd's library for shims in Go does, or no shim would outlive a restart of its daemon. Others keep
+/// the connection that they have; those in Rust know no second one.
+fn comes_back(shim: PeerCred) -> bool {
+    shim.pid.is_some_and(shimkeeper_shim::is_go_program)
 }
 
 struct Events {

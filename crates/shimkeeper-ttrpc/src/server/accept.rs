@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,18 +43,21 @@ impl Listener for UnixListener {
 pub(super) async fn run(server: Server, listener: impl Listener, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(server.shared.limits.connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
-    loop {
+    'serving: loop {
         // Before accepting: a connection that cannot be served yet costs us no descriptor.
-        let accepted = async {
+        let mut accepted = pin!(async {
             let slot = Arc::clone(&slots).acquire_owned().await.expect("the slots are never closed");
             (slot, accept(&listener).await)
+        });
+        let (slot, (stream, peer)) = loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break 'serving,
+                // At once, and not before the next one is accepted: until then it takes its memory.
+                Some(_ended) = connections.join_next() => {}
+                accepted = &mut accepted => break accepted,
+            }
         };
-        let (slot, (stream, peer)) = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = accepted => accepted,
-        };
-        while connections.try_join_next().is_some() {}
         let (server, stop) = (server.clone(), stop.clone());
         connections.spawn(async move {
             let reason = server.serve_stream(stream, peer, stop).await;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::handler::{Call, failure};
-use super::{PeerCred, Shared};
+use super::{Idle, PeerCred, Shared};
 use crate::error::{CloseReason, ProtocolError};
 use crate::frame::{Decoded, Flags, HEADER_LEN, Header, MAX_PAYLOAD, MessageType};
 use crate::inbox::Inbox;
@@ -33,6 +33,8 @@ struct Connection<S> {
     last_id: u32,
     /// Frames in a row that made no call.
     strays: u32,
+    /// When it is closed for its silence, if it may be.
+    idle: Option<Idle>,
 }
 
 /// What bounds the calls of a connection.
@@ -60,19 +62,8 @@ pub(super) async fn run<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (read, write) = tokio::io::split(stream);
-    let limits = &shared.limits;
-    let outbox = Arc::new(Outbox::new(write, limits.buffer_bytes));
-    let mut connection = Connection {
-        peer,
-        inbox: Inbox::new(read, limits.frame_timeout),
-        outbox: Arc::clone(&outbox),
-        admission: Admission::new(limits.in_flight, limits.in_flight_bytes),
-        handlers: JoinSet::new(),
-        last_id: 0,
-        strays: 0,
-        shared: Arc::clone(&shared),
-    };
+    let mut connection = Connection::new(shared, stream, peer);
+    let outbox = Arc::clone(&connection.outbox);
     let reason = tokio::select! {
         reason = connection.read() => reason,
         reason = outbox.drive() => reason,
@@ -85,7 +76,23 @@ where
     outbox.close(reason)
 }
 
-impl<S: AsyncRead + AsyncWrite> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
+    fn new(shared: Arc<Shared>, stream: S, peer: Option<PeerCred>) -> Self {
+        let (read, write) = tokio::io::split(stream);
+        let limits = &shared.limits;
+        Self {
+            peer,
+            inbox: Inbox::new(read, limits.frame_timeout),
+            outbox: Arc::new(Outbox::new(write, limits.buffer_bytes)),
+            admission: Admission::new(limits.in_flight, limits.in_flight_bytes),
+            handlers: JoinSet::new(),
+            last_id: 0,
+            strays: 0,
+            idle: shared.idle,
+            shared,
+        }
+    }
+
     async fn read(&mut self) -> CloseReason {
         loop {
             if let Err(reason) = self.read_frame().await {
@@ -95,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     }
 
     async fn read_frame(&mut self) -> Result<(), CloseReason> {
-        let header = self.inbox.header().await?;
+        let header = self.header().await?;
         let Header { stream_id, message_type, .. } = header;
         if message_type == MessageType::RESPONSE {
             return Err(ProtocolError::UnexpectedType { value: message_type.0, stream_id }.into());
@@ -111,6 +118,30 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         self.strays = 0;
         self.start(header, envelope, admitted);
         Ok(())
+    }
+
+    /// The next header, unless the connection is closed for its silence. Handlers that are done are let go of meanwhile:
+    /// most connections are silent for most of their time, and what a handler took is as much as the connection itself.
+    async fn header(&mut self) -> Result<Header, CloseReason> {
+        loop {
+            let is_quiet = self.handlers.is_empty();
+            tokio::select! {
+                biased;
+                header = self.inbox.header() => return header,
+                Some(_done) = self.handlers.join_next() => {}
+                () = silence(self.idle), if is_quiet => {
+                    // What has come by now was read before this, and what comes after it is not read.
+                    if !self.inbox.in_frame() && self.outbox.is_empty() && self.may_close() {
+                        return Err(CloseReason::Local);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asked once: nothing that makes a peer connect again can change.
+    fn may_close(&mut self) -> bool {
+        self.idle.take().zip(self.peer).is_some_and(|(idle, peer)| (idle.may_close)(peer))
     }
 
     /// The rules of streams, and what Go's server says when they are broken.
@@ -151,7 +182,6 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
                 }
             });
         let outbox = Arc::clone(&self.outbox);
-        while self.handlers.try_join_next().is_some() {}
         self.handlers.spawn(async move {
             let response = match call {
                 Ok(call) => call.answer().await,
@@ -212,6 +242,14 @@ impl Admission {
     }
 }
 
+/// Lasts as long as a silence may.
+async fn silence(idle: Option<Idle>) {
+    match idle {
+        Some(Idle { after, .. }) => tokio::time::sleep(after).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Puts a response into the outbox, waiting for room.
 async fn send(outbox: &Outbox, id: u32, response: &Response, at_once: AtOnce) -> Result<(), CloseReason> {
     let length = response.encoded_len();
@@ -223,3 +261,6 @@ async fn send(outbox: &Outbox, id: u32, response: &Response, at_once: AtOnce) ->
         Ok(((), at_once))
     })
 }
+
+#[cfg(test)]
+mod tests;
