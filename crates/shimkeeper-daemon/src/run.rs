@@ -41,6 +41,9 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const LEAVING: Duration = Duration::from_secs(5);
 /// Threads that files are read and written on, at most.
 const BLOCKING_THREADS: usize = 32;
+/// How long such a thread waits for more to do. Each keeps a cache of the allocator's, pieces of memory from everywhere,
+/// and what lies between them can only be given back once it has ended: so that is before a burst counts as over.
+const IDLE_THREAD: Duration = Duration::from_secs(2);
 
 /// What the daemon says of itself.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -101,7 +104,7 @@ fn runtime(state_is_in_memory: bool) -> std::io::Result<Runtime> {
         builder.worker_threads(2);
         builder
     };
-    builder.max_blocking_threads(BLOCKING_THREADS).enable_all().build()
+    builder.max_blocking_threads(BLOCKING_THREADS).thread_keep_alive(IDLE_THREAD).enable_all().build()
 }
 
 fn adjust_oom_score(score: i32) {
