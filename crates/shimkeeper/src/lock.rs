@@ -4,8 +4,8 @@
 //! An advisory lock of the kernel, so it is gone with its process, however that ended.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::Read as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -130,10 +130,8 @@ impl DirLock {
                 continue;
             }
             // The pid is a courtesy to whoever comes second; a full disk must not keep the first from starting.
-            let _ = file
-                .set_len(0)
-                .and_then(|()| file.rewind())
-                .and_then(|()| writeln!(file, "{}", std::process::id()));
+            // As long as any other, and so in the place of the last one: to empty the file is work for a disk.
+            let _ = file.write_all_at(format!("{:<10}\n", std::process::id()).as_bytes(), 0);
             return Ok(Self { file });
         }
     }
@@ -207,7 +205,11 @@ mod tests {
     #[test]
     fn the_second_is_refused_by_name_and_the_lock_goes_with_its_holder() {
         let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        // That of somebody whose pid was longer than any here.
+        std::fs::write(dir.path().join(NAME), "4294967295\n").unwrap();
         let first = DirLock::acquire(dir.path()).unwrap();
+        let told = std::fs::read_to_string(dir.path().join(NAME)).unwrap();
+        assert_eq!(told.trim(), std::process::id().to_string());
         let refused = DirLock::acquire(dir.path()).unwrap_err();
         assert_eq!(refused.kind(), Kind::FailedPrecondition);
         assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");

@@ -36,6 +36,7 @@ fn it_is_made_with_its_mode_and_goes_with_its_owner() {
 fn a_live_one_is_not_stolen() {
     let dir = dir();
     let path = dir.path().join("s.sock");
+    std::fs::write(dir.path().join("s.sock.lock"), "4294967295\n").unwrap();
     let ours = open(&path).unwrap();
     assert!(matches!(open(&path), Err(SocketError::Live { holder, .. }) if holder == Some(me())));
     drop(ours);
