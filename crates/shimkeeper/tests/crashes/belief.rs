@@ -61,6 +61,10 @@ impl Belief {
             _ => return Ok(()),
         };
         let known = Known { stage, init: None, status: None };
+        if stage == Stage::Creating {
+            // The one before has gone unheard, with the manager that was killed.
+            self.tasks.remove(id);
+        }
         let known = self.tasks.entry(id.to_owned()).and_modify(|known| known.stage = stage).or_insert(known);
         match words.as_slice() {
             ["made" | "started", _, pid] => known.init = known.init.or_else(|| Living::of(pid.parse().ok()?)),

@@ -103,6 +103,7 @@ async fn a_shim_that_does_not_read_keeps_nobody_waiting() {
     assert_eq!(state_of(&task), HealthState::Gone);
     assert!(!task.health().reason.is_empty());
     end_unstarted(&other).await;
+    bench.gone_or_unheard(&task).await;
     bench.is_clean();
 }
 
