@@ -3,7 +3,7 @@
 //! [`AttachLock`]. One thread for all of them, and only while one is expected.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shimkeeper_shim::AttachLock;
 
@@ -12,6 +12,9 @@ use crate::sync::lock;
 
 /// How often the lock is taken meanwhile. It stays ready for at least a grace period, which is longer.
 const AGAIN: Duration = Duration::from_millis(8);
+
+/// How long a runtime is expected at most: a shim that hangs must not keep a thread and the lock busy.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The runtimes that are expected to move a process.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +29,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     expected: usize,
+    /// Since when the last of them is expected.
+    since: Option<Instant>,
     /// Whether a thread sees to it.
     is_running: bool,
     /// The groups of this process cannot be used; not tried again.
@@ -35,6 +40,12 @@ struct State {
 /// While it is there, a runtime is expected to move a process.
 #[derive(Debug)]
 pub(crate) struct Expected(Attaching);
+
+impl State {
+    fn is_long_ago(&self) -> bool {
+        self.since.is_none_or(|since| since.elapsed() > PATIENCE)
+    }
+}
 
 impl Attaching {
     /// One that does nothing.
@@ -49,6 +60,7 @@ impl Attaching {
         let begins = {
             let mut state = lock(&self.0.state);
             state.expected += 1;
+            state.since = Some(Instant::now());
             !state.is_impossible && !std::mem::replace(&mut state.is_running, true)
         };
         if begins {
@@ -70,7 +82,7 @@ impl Attaching {
             let state = lock(&self.0.state);
             let waited = self.0.nobody.wait_timeout_while(state, AGAIN, |state| state.expected > 0);
             let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            if state.expected == 0 {
+            if state.expected == 0 || state.is_long_ago() {
                 state.is_running = false;
                 return;
             }
@@ -113,6 +125,17 @@ mod tests {
         scope.ended().await;
         let state = lock(&attaching.0.state);
         assert!(state.expected == 0 && !state.is_running, "{state:?}");
+    }
+
+    #[tokio::test]
+    async fn one_that_never_comes_is_not_waited_for() {
+        let (attaching, scope) = (Attaching::default(), Scope::default());
+        let hangs = attaching.expect(&scope);
+        scope.start_detach();
+        let ended = tokio::time::timeout(PATIENCE * 30, scope.ended()).await;
+        assert!(ended.is_ok(), "its thread has ended");
+        drop(hangs);
+        assert_eq!(lock(&attaching.0.state).expected, 0);
     }
 
     #[tokio::test]
