@@ -4,6 +4,7 @@
 //! An identity is pid, start time and boot. It survives our own restart on disk; a [`Pidfd`] is the same thing
 //! held open, and the only way a signal leaves this crate for a process that is not our child.
 
+mod attach_lock;
 mod boot_id;
 mod cgroup;
 mod command_line;
@@ -20,6 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use shimkeeper_core::{HasKind, Kind};
 
+pub use attach_lock::AttachLock;
 pub use boot_id::{BootId, ParseBootIdError};
 pub use cgroup::Cgroup;
 pub use command_line::{ShimProcesses, listening_socket};

@@ -3,7 +3,6 @@
 
 mod address;
 mod api;
-mod attach_lock;
 mod bootstrap;
 mod bundle;
 mod call;
@@ -27,7 +26,6 @@ mod trace;
 
 pub use address::{Address, AddressError};
 pub use api::{ApiError, TaskApi};
-pub use attach_lock::AttachLock;
 pub use bootstrap::{BootstrapError, BootstrapFileError, BootstrapParams};
 pub use bundle::{Bundle, BundleDraft, BundleError, BundleSpec, Swept};
 pub use call::{Call, CallError, Cause};
@@ -36,8 +34,8 @@ pub use dial::{DialError, DialMode};
 pub use dirs::{DirsError, Listing, RemoveDirsError, StateDirs, is_in_memory};
 pub use fs::{Durability, FsError, write_atomic};
 pub use identity::{
-    BootId, Cgroup, IdentityError, ParseBootIdError, Pidfd, ProcessExit, ProcessIdentity, ShimProcesses,
-    carries_mark, find_by_mark, is_go_program, listening_socket,
+    AttachLock, BootId, Cgroup, IdentityError, ParseBootIdError, Pidfd, ProcessExit, ProcessIdentity,
+    ShimProcesses, carries_mark, find_by_mark, is_go_program, listening_socket,
 };
 pub use launch::{
     Action, Dialect, DialectMemory, Ended, LaunchContext, LaunchError, ReapAnswer, RuntimeInfo, Started,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Pidfd, ProcessIdentity, read_virtual_text};
 
 /// Where the kernel's groups are found: all at once (version 2), or by controller below it (version 1).
-const ROOT: &str = "/sys/fs/cgroup";
+pub(super) const ROOT: &str = "/sys/fs/cgroup";
 
 /// Controllers of version 1 by which processes are listed, the best first. OCI runtimes join all of them.
 const LISTING: [&str; 4] = ["freezer", "pids", "devices", "name=systemd"];
@@ -49,17 +49,11 @@ impl Cgroup {
     }
 
     fn parse(text: &str, is_unified: bool) -> Option<Self> {
-        let groups = text.lines().filter_map(|line| {
-            let mut fields = line.splitn(3, ':');
-            let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-            Some((controllers, path.strip_prefix('/').filter(|path| !path.is_empty())?))
-        });
-        let groups: Vec<_> = groups.collect();
+        let groups: Vec<_> = memberships(text).filter(|(_, path)| !path.is_empty()).collect();
         let dir_of = |controller: &str| {
             let has_it = |controllers: &str| controllers.split(',').any(|one| one == controller);
             let (_, path) = groups.iter().find(|(controllers, _)| has_it(controllers))?;
-            let hierarchy = Path::new(ROOT).join(controller.trim_start_matches("name="));
-            Some(hierarchy.join(path))
+            Some(hierarchy(controller).join(path))
         };
         if is_unified {
             let (_, path) = groups.iter().find(|(controllers, _)| controllers.is_empty())?;
@@ -179,6 +173,21 @@ impl Cgroup {
         }
         Ok(pids)
     }
+}
+
+/// What `/proc/<pid>/cgroup` says, `N:CONTROLLERS:/PATH` on each line: which controllers, none in version 2, and the path
+/// below their hierarchy.
+pub(super) fn memberships(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+        Some((controllers, path.strip_prefix('/')?))
+    })
+}
+
+/// Where the groups of these controllers of version 1 are.
+pub(super) fn hierarchy(controllers: &str) -> PathBuf {
+    Path::new(ROOT).join(controllers.trim_start_matches("name="))
 }
 
 /// ENODEV: removed between opening and reading.

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::thread::gettid;
 
-/// Where the kernel's groups are found: all at once (version 2), or by hierarchy below it (version 1).
-const ROOT: &str = "/sys/fs/cgroup";
+use super::cgroup::{ROOT, hierarchy, memberships};
+use super::read_virtual_text;
 
 /// The lock, as one thread can take it. Every thread needs its own.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl AttachLock {
     /// What the kernel says, such as `NotFound` where the groups are not mounted, or not for this process, and
     /// `PermissionDenied` where they may not be written to.
     pub fn of_this_thread() -> io::Result<Self> {
-        let groups = std::fs::read_to_string("/proc/thread-self/cgroup")?;
+        let groups = read_virtual_text("/proc/thread-self/cgroup")?;
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
         for list in lists(&groups) {
             match OpenOptions::new().write(true).open(list) {
@@ -56,21 +56,15 @@ impl AttachLock {
     }
 }
 
-/// The files that list the threads of the groups in this text, version 2 first: `N:CONTROLLERS:PATH` on each line.
+/// The files that list the threads of the groups in this text, version 2 first.
 fn lists(groups: &str) -> Vec<PathBuf> {
-    let mut lists: Vec<_> = groups.lines().filter_map(list).collect();
+    let list = |(controllers, path): (&str, &str)| match controllers {
+        "" => Path::new(ROOT).join(path).join("cgroup.threads"),
+        controllers => hierarchy(controllers).join(path).join("tasks"),
+    };
+    let mut lists: Vec<_> = memberships(groups).map(list).collect();
     lists.sort_by_key(|list| !list.ends_with("cgroup.threads"));
     lists
-}
-
-fn list(line: &str) -> Option<PathBuf> {
-    let mut fields = line.splitn(3, ':');
-    let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-    let path = path.strip_prefix('/')?;
-    if controllers.is_empty() {
-        return Some(Path::new(ROOT).join(path).join("cgroup.threads"));
-    }
-    Some(Path::new(ROOT).join(controllers.trim_start_matches("name=")).join(path).join("tasks"))
 }
 
 #[cfg(test)]
