@@ -185,17 +185,26 @@ impl Ledger {
         self.change(|book| book.ingest(fact))
     }
 
-    /// Waits until a process's exit is public.
+    /// Whether a process's exit is public, or never will be.
+    fn is_exit_told(&self, process: &ProcessKey) -> bool {
+        self.read(|book| book.finished || book.process(process).is_none_or(|p| p.told == Told::Exited))
+    }
+
+    /// Whether the init's exit is known, and not public because those of its execs are not.
+    pub(crate) fn init_waits(&self) -> bool {
+        self.read(|book| book.init.waits && book.init.told < Told::Exited && !book.finished)
+    }
+
+    /// Waits until a process's exit is public, or never will be.
     ///
     /// # Cancel safety
     /// Yes: nothing is consumed.
     pub(crate) async fn told_exit(&self, process: &ProcessKey) {
-        let is_told = |p: &Process| p.told == Told::Exited;
         loop {
             let mut changed = pin!(self.changed.notified());
             // Before looking: what changes in between must not be missed.
             changed.as_mut().enable();
-            if self.read(|book| book.process(process).is_none_or(is_told)) {
+            if self.is_exit_told(process) {
                 return;
             }
             changed.await;

@@ -11,7 +11,9 @@ use shimkeeper_core::{Exit, ProcessKey, Provenance};
 use shimkeeper_proto::containerd::task::v3::WaitRequest;
 use shimkeeper_shim::{Call, CallError, Connection};
 
+use crate::ledger::Ledger;
 use crate::machine::State;
+use crate::reconcile::{self, Finding};
 use crate::role::Role;
 use crate::shim::Shim;
 use crate::{convert, exits, publish, sandbox, witness};
@@ -36,7 +38,7 @@ pub(crate) fn watch_once(shim: &Arc<Shim>, process: &ProcessKey) {
     });
 }
 
-async fn follow(shim: &Shim, process: &ProcessKey) {
+async fn follow(shim: &Arc<Shim>, process: &ProcessKey) {
     // Its id may be another exec's by the time of the answer; the pid tells.
     let pid = shim.ledger.process(process).map_or(0, |p| p.pid);
     let (exit, grace) = tokio::select! {
@@ -56,11 +58,34 @@ async fn follow(shim: &Shim, process: &ProcessKey) {
         persist(shim).await;
     }
     // An event that is on its way comes first, so that the shim's own words are passed on.
-    if shim.role == Role::Task {
-        let _ = tokio::time::timeout(grace, shim.ledger.told_exit(process)).await;
+    if shim.role == Role::Task && tokio::time::timeout(grace, shim.ledger.told_exit(process)).await.is_err() {
+        // Whoever has recorded it may be waiting for the disk.
+        persist(shim).await;
     }
     publish::decided(shim, None, |ledger| ledger.announce_exit(process));
+    if *process == ProcessKey::Init && shim.ledger.init_waits() {
+        // In a box of its own, because each process has this future, and few come to this.
+        Box::pin(tell_after_execs(shim)).await;
+    }
     crate::failpoint::hit("C8-told");
+}
+
+/// Tells of the init's end, which waits for those of its execs, once these are told: by whoever learns of them, by the
+/// shim when it is asked for them, or, where it is dead, by the end of the task. Only a shim that answers, and still says
+/// that one of them runs, is waited for no longer.
+async fn tell_after_execs(shim: &Arc<Shim>) {
+    loop {
+        if !shim.is_mute()
+            && let Some(connection) = shim.connection()
+            && !matches!(reconcile::reconcile(shim, &connection).await, Finding::Silent(_))
+        {
+            break;
+        }
+        if tokio::time::timeout(EVENT_GRACE, shim.ledger.told_exit(&ProcessKey::Init)).await.is_ok() {
+            return;
+        }
+    }
+    publish::decided(shim, None, Ledger::announce_exits);
 }
 
 /// Makes durable what has been announced, so that a restart does not announce it again. Not before it is in the journal:

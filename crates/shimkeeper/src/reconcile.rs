@@ -64,6 +64,10 @@ pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection) -> Find
             publish::decided(shim, None, |ledger| ledger.announce_exit(&process));
         }
     }
+    if shim.ledger.init_waits() {
+        // Nobody else may be left to see to it that it is told.
+        monitor::watch_once(shim, &ProcessKey::Init);
+    }
     crate::failpoint::hit("L4");
     // Once more, so that the next restart does not announce them again. Nobody has to wait for that.
     let told = shim.clone();

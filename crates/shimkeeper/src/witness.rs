@@ -2,16 +2,15 @@
 //! The end of a process whose shim cannot tell of it, learned from the kernel through the descriptor that is held: while
 //! the shim is stuck, while it cannot be reached, and while what a dead one left cannot be cleared up.
 //!
-//! As long as the shim can be asked, nothing here waits for anything but that to change.
+//! As long as the shim can be asked, nothing here waits for anything but that to change. What is learned is recorded and
+//! announced by whoever waits.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use shimkeeper_core::{Exit, ProcessKey, Provenance};
-use shimkeeper_shim::Pidfd;
 
+use crate::reap;
 use crate::shim::Shim;
-use crate::{exits, identify, publish, reap};
 
 /// Waits for the end of the process, as far as the kernel and not the shim tells of it.
 ///
@@ -33,10 +32,8 @@ async fn while_mute(shim: &Shim, process: &ProcessKey) -> Option<Exit> {
         let held = shim.held(process)?;
         held.exited().await.ok()?;
         let status = reap::status_from_kernel(&held)?;
-        if *process == ProcessKey::Init {
-            end_execs(shim);
-        }
-        Some(recovered(&held, status))
+        let pid = held.identity().pid;
+        Some(Exit { pid, status, at: SystemTime::now(), provenance: Provenance::Recovered })
     };
     tokio::select! {
         biased;
@@ -44,22 +41,4 @@ async fn while_mute(shim: &Shim, process: &ProcessKey) -> Option<Exit> {
         () = shim.until_mute(false) => {}
     }
     None
-}
-
-/// The exits of execs come before that of init, which took them with it.
-fn end_execs(shim: &Shim) {
-    for id in shim.ledger.execs() {
-        let process = ProcessKey::Exec(id);
-        let Some(held) = shim.held(&process) else { continue };
-        if identify::is_gone(held.identity())
-            && let Some(status) = reap::status_from_kernel(&held)
-        {
-            exits::record(shim, &process, recovered(&held, status));
-            publish::decided(shim, None, |ledger| ledger.announce_exit(&process));
-        }
-    }
-}
-
-fn recovered(held: &Arc<Pidfd>, status: u32) -> Exit {
-    Exit { pid: held.identity().pid, status, at: SystemTime::now(), provenance: Provenance::Recovered }
 }

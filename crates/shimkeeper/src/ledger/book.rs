@@ -272,10 +272,16 @@ impl Book {
             Fact::Created { pid } | Fact::Started { pid } => self.init.is_not(*pid),
             Fact::Deleted(process, exit) => self.process(process).is_some_and(|p| p.is_not(exit.pid)),
             Fact::ExecAdded(id) | Fact::ExecStarted(id, _) | Fact::Exited(ProcessKey::Exec(id), _) => {
-                self.execs.len() >= MOST_FOUND && !self.execs.contains_key(id)
+                (self.execs.len() >= MOST_FOUND && !self.execs.contains_key(id)) || self.is_too_late(id)
             }
             Fact::Exited(ProcessKey::Init, _) | Fact::Other => false,
         }
+    }
+
+    /// Whether the task has ended in public before anybody knew that the exec was started: a dead shim's words may be
+    /// read after its end was told. Then there was no such exec.
+    fn is_too_late(&self, id: &ExecId) -> bool {
+        self.init.told == Told::Exited && self.execs.get(id).is_none_or(|exec| !exec.was_started())
     }
 
     /// Whether a report is of a deleted exec. Its pid tells it from a later exec of the same id; without one (0) the
@@ -291,7 +297,7 @@ impl Book {
     fn is_stale(&self, process: &ProcessKey, pid: u32) -> bool {
         let is_past = match process {
             ProcessKey::Init => false,
-            ProcessKey::Exec(id) => self.is_past(id, pid),
+            ProcessKey::Exec(id) => self.is_past(id, pid) || self.is_too_late(id),
         };
         is_past || self.process(process).is_some_and(|p| p.told == Told::Exited || p.is_not(pid))
     }
@@ -426,8 +432,7 @@ impl Book {
         notices
     }
 
-    /// The notices owed for a process that has ended. The init's end comes after those of its execs that are known;
-    /// whoever asks for it has waited long enough for the others.
+    /// The notices owed for a process that has ended. The init's end waits for those of its execs.
     pub(crate) fn announce_exit(&mut self, process: &ProcessKey) -> Vec<Notice> {
         match process {
             ProcessKey::Exec(_) => {
@@ -438,7 +443,10 @@ impl Book {
             ProcessKey::Init => {
                 let started = self.execs.iter().filter(|(_, exec)| exec.was_started());
                 let execs: Vec<_> = started.map(|(id, _)| ProcessKey::Exec(id.clone())).collect();
-                execs.iter().chain([process]).flat_map(|process| self.tell_exit(process)).collect()
+                let mut notices: Vec<_> = execs.iter().flat_map(|exec| self.tell_exit(exec)).collect();
+                self.init.waits = self.init.exit.is_some();
+                notices.extend(self.release_init());
+                notices
             }
         }
     }
@@ -469,7 +477,7 @@ impl Book {
         })
     }
 
-    /// The notices owed for every process that has ended, execs first.
+    /// The notices owed for every process that has ended, execs first; the init's end waits for nobody any more.
     pub(crate) fn announce_exits(&mut self) -> Vec<Notice> {
         // The shim answered that it made the task, so it has a beginning and an end in public too.
         let mut notices = match self.init.pid {
@@ -479,7 +487,7 @@ impl Book {
         let execs: Vec<_> = self.execs.keys().cloned().map(ProcessKey::Exec).collect();
         for process in execs.iter().chain([&ProcessKey::Init]) {
             if self.owes_exit(process) {
-                notices.extend(self.announce_exit(process));
+                notices.extend(self.tell_exit(process));
             }
         }
         notices

@@ -97,7 +97,7 @@ impl Shim {
     }
 
     /// Whether the shim cannot tell of its processes, and nobody is about to find out.
-    fn is_mute(&self) -> bool {
+    pub(crate) fn is_mute(&self) -> bool {
         self.vitals.state() == HealthState::Stuck || *self.state.borrow() == State::Quarantined
     }
 

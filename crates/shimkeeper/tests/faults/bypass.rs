@@ -2,10 +2,15 @@
 //! Past a shim that does not answer: kill -9 reaches its processes all the same, and how they ended is the kernel's
 //! word, not a guess.
 
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use shimkeeper::{Deadlines, Exit, HealthState, Kind, Manager, ProcessKey, Provenance, Status, Task};
+use shimkeeper::{
+    Asked, Deadlines, Dropped, Exit, HealthState, Kind, Manager, Observer, ProcessKey, Provenance, Status,
+    Task,
+};
 use shimkeeper_testkit::{Act, DeleteAct, Method, Script, TestDirs, When, stop_process};
 
 use crate::bench::{Bench, SHORT, config, end, exec, kill_shim, lives, signal, until};
@@ -91,6 +96,49 @@ async fn with_all_execs_end_before_their_init() {
     told(task.wait().await.unwrap(), init, 137);
     for process in &processes {
         told(process.wait().await.unwrap(), process.pid().unwrap(), 137);
+    }
+    task.delete().await.unwrap();
+    bench.is_clean();
+}
+
+/// Looks for the record of a task whenever an exit is told.
+#[derive(Debug)]
+struct Reader {
+    record: PathBuf,
+    /// How many exits were on record when each was told.
+    seen: Mutex<Vec<usize>>,
+}
+
+impl Observer for Reader {
+    fn asked(&self, _: &Asked<'_>) {}
+
+    fn dropped(&self, _: Dropped) {}
+
+    fn exited(&self, _: Provenance) {
+        let record = std::fs::read_to_string(&self.record).unwrap();
+        self.seen.lock().unwrap().push(record.matches("\"status\"").count());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ends_of_all_are_on_record_before_they_are_told() {
+    let dirs = TestDirs::new();
+    let mut deadlines = Deadlines::default();
+    hasty(&mut deadlines);
+    let record = dirs.state().join("io.containerd.runtime.v2.task/ns/one/shimkeeper.json");
+    let reader = Arc::new(Reader { record, seen: Mutex::default() });
+    let config = config(&dirs).deadlines(deadlines).observer(reader.clone());
+    let manager = Manager::open(config).await.unwrap();
+    let bench = Bench::of(dirs, manager);
+    let (task, _) = started(&bench, &["sleep"], &Script::new()).await;
+    let processes = [exec(&task, "a", &["sleep"]).await, exec(&task, "b", &["stubborn"]).await];
+    stop_shim(&task);
+    task.kill(9, true).await.unwrap();
+    bench.event(|seen| seen.is_exit_of(&ProcessKey::Init)).await;
+    let seen = reader.seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 1 + processes.len(), "{seen:?}");
+    for (told, on_record) in seen.iter().enumerate() {
+        assert!(told < *on_record, "one of them was told first: {seen:?}");
     }
     task.delete().await.unwrap();
     bench.is_clean();

@@ -2,13 +2,15 @@
 //! What the public hears, whatever a shim tells and whenever: every step once, in order, with the status that `wait`
 //! answers.
 
+use std::time::Duration;
+
 use prost::{Message, Name};
 use shimkeeper::events::TaskEvent;
-use shimkeeper::{ProcessKey, Provenance};
+use shimkeeper::{Deadlines, Manager, ProcessKey, Provenance};
 use shimkeeper_proto::containerd::events::{TaskDelete, TaskExit, TaskOom};
-use shimkeeper_testkit::{Act, Emission, Events, Method, Script, When};
+use shimkeeper_testkit::{Act, DeleteAct, Emission, Events, Method, Script, TestDirs, When};
 
-use crate::bench::{Bench, end, exec};
+use crate::bench::{Bench, config, end, exec, kill_shim};
 use crate::oracle::Seen;
 
 /// The steps of all tasks by name.
@@ -122,4 +124,43 @@ async fn of_a_deletion_that_nobody_told_are_supplied_too() {
     task.delete().await.unwrap();
     bench.is_clean();
     assert_eq!(steps(&bench.events()), ["create", "start", "exit  3", "delete"]);
+}
+
+/// A shim that tells nothing of how its execs end, unless it is asked for their state.
+fn silent_of_execs() -> Script {
+    Script::new().events(Events::None).on_nth(Method::Wait, 2, When::Before, Act::Hang)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_exec_that_are_lost_come_before_the_end_of_its_init() {
+    let bench = Bench::new().await;
+    let task = bench.create("one", &["exit-after-ms", "700", "3"], &silent_of_execs()).await.unwrap();
+    task.start().await.unwrap();
+    exec(&task, "x", &["sleep"]).await;
+    task.wait().await.unwrap();
+    bench.event(|seen| seen.is_exit_of(&ProcessKey::Init)).await;
+    let told = ["create", "start", "added x", "started x", "exit x 137", "exit  3"];
+    assert_eq!(steps(&bench.events()), told, "the shim was asked");
+    task.delete().await.unwrap();
+    bench.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_exec_come_before_the_end_of_its_init_however_long_a_dead_shim_is_cleared_up() {
+    let dirs = TestDirs::new();
+    // Nothing is known of what it left before its action has run, which takes longer than a shim is given for an event.
+    let mut deadlines = Deadlines::default();
+    deadlines.reap = Duration::from_millis(1500);
+    let manager = Manager::open(config(&dirs).bypass_kill(false).deadlines(deadlines)).await.unwrap();
+    let bench = Bench::of(dirs, manager);
+    let script = silent_of_execs().delete([DeleteAct::Hang, DeleteAct::Hang, DeleteAct::Ok]);
+    let task = bench.create("one", &["exit-after-ms", "700", "3"], &script).await.unwrap();
+    task.start().await.unwrap();
+    exec(&task, "x", &["sleep"]).await;
+    task.wait().await.unwrap();
+    kill_shim(&task);
+    bench.gone(&task).await;
+    let told = steps(&bench.events());
+    assert_eq!(told[4..], ["exit x 137", "exit  3", "delete"], "{told:?}");
+    bench.is_clean();
 }
