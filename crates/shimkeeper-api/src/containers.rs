@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use shimkeeper::events::{Filters, Topic};
 use shimkeeper::{Kind, Namespace};
@@ -11,7 +11,7 @@ use shimkeeper_proto::containerd::events;
 use shimkeeper_proto::containerd::services::containers::v1 as wire;
 use shimkeeper_proto::containerd::services::containers::v1::containers_server::Containers;
 use shimkeeper_proto::google::protobuf::Empty;
-use shimkeeper_store::{Container, Each, Runtime, StoreError};
+use shimkeeper_store::{Container, Each, Runtime};
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -47,7 +47,7 @@ impl Containers for ContainersService {
         request: Request<wire::GetContainerRequest>,
     ) -> Result<Response<wire::GetContainerResponse>, Status> {
         let namespace = caller::namespace(&request)?;
-        let found = self.0.store.containers(&namespace).get(&request.get_ref().id);
+        let found = self.0.store.containers(&namespace).get(&request.get_ref().id).await;
         let container = Some(message(&*found.map_err(|e| status::of_store(&e))?));
         Ok(Response::new(wire::GetContainerResponse { container }))
     }
@@ -56,9 +56,10 @@ impl Containers for ContainersService {
         &self,
         request: Request<wire::ListContainersRequest>,
     ) -> Result<Response<wire::ListContainersResponse>, Status> {
-        let containers: Result<_, StoreError> =
-            self.found(&request)?.map(|found| Ok(message(&*found?))).collect();
-        let containers = containers.map_err(|e| status::of_store(&e))?;
+        let (mut found, mut containers) = (self.found(&request)?, Vec::new());
+        while let Some(container) = found.next().await {
+            containers.push(message(&*container.map_err(|e| status::of_store(&e))?));
+        }
         Ok(Response::new(wire::ListContainersResponse { containers }))
     }
 
@@ -68,7 +69,7 @@ impl Containers for ContainersService {
         &self,
         request: Request<wire::ListContainersRequest>,
     ) -> Result<Response<Self::ListStreamStream>, Status> {
-        Ok(Response::new(Records(self.found(&request)?)))
+        Ok(Response::new(Records::of(self.found(&request)?)))
     }
 
     async fn create(
@@ -129,19 +130,31 @@ impl Containers for ContainersService {
     }
 }
 
-/// Records, read and made into messages as the client takes them.
-#[derive(Debug)]
-pub(crate) struct Records(Each);
+/// A record, and those after it.
+type Next = Option<(Result<wire::ListContainerMessage, Status>, Each)>;
+
+/// Records, read and made into messages as the client takes them; `None` after the last.
+pub(crate) struct Records(Option<Pin<Box<dyn Future<Output = Next> + Send>>>);
+
+impl Records {
+    fn of(mut each: Each) -> Self {
+        Self(Some(Box::pin(async move {
+            let found = each.next().await?;
+            let message = found.map(|found| wire::ListContainerMessage { container: Some(message(&found)) });
+            Some((message.map_err(|e| status::of_store(&e)), each))
+        })))
+    }
+}
 
 impl Stream for Records {
     type Item = Result<wire::ListContainerMessage, Status>;
 
-    fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.0.next();
-        Poll::Ready(next.map(|found| {
-            let container = Some(message(&*found.map_err(|e| status::of_store(&e))?));
-            Ok(wire::ListContainerMessage { container })
-        }))
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(next) = self.0.as_mut() else { return Poll::Ready(None) };
+        let next = ready!(next.as_mut().poll(cx));
+        let (message, rest) = next.unzip();
+        self.0 = rest.and_then(|rest| Self::of(rest).0);
+        Poll::Ready(message)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use shimkeeper::{CreateSandbox, Kind, Namespace, Sandbox, SandboxKey};
+use shimkeeper::{CreateSandbox, HasKind as _, Kind, Namespace, Sandbox, SandboxKey};
 use shimkeeper_proto::containerd::services::sandbox::v1 as wire;
 use shimkeeper_proto::containerd::services::sandbox::v1::controller_server::Controller;
 use shimkeeper_proto::containerd::types;
@@ -32,7 +32,7 @@ impl SandboxControllerService {
     }
 
     /// What the library is asked for. What the request leaves out is in the sandbox's record.
-    fn described(
+    async fn described(
         &self,
         namespace: &Namespace,
         given: wire::ControllerCreateRequest,
@@ -41,7 +41,11 @@ impl SandboxControllerService {
         let key = id.parse().map(|id| SandboxKey::new(namespace.clone(), id));
         let key = key.map_err(|e| status::of_id(&e))?;
         let given_record = given.sandbox.unwrap_or_default();
-        let kept = self.0.store.sandboxes(namespace).get(&id).ok();
+        let kept = match self.0.store.sandboxes(namespace).get(&id).await {
+            Ok(kept) => Some(kept),
+            Err(error) if error.kind() == Kind::NotFound => None,
+            Err(error) => return Err(status::of_store(&error)),
+        };
         let runtime = given_record.runtime.unwrap_or_default();
         let name = match (&runtime.name, &kept) {
             (name, Some(kept)) if name.is_empty() => kept.runtime.name.clone(),
@@ -76,7 +80,7 @@ impl Controller for SandboxControllerService {
     ) -> Result<Response<wire::ControllerCreateResponse>, Status> {
         let namespace = caller::namespace(&request)?;
         known(&request.get_ref().sandboxer)?;
-        let sandbox = self.described(&namespace, request.into_inner())?;
+        let sandbox = self.described(&namespace, request.into_inner()).await?;
         let made = self.0.manager.create_sandbox(sandbox).await.map_err(|e| status::of_library(&e))?;
         Ok(Response::new(wire::ControllerCreateResponse { sandbox_id: made.key().id.to_string() }))
     }

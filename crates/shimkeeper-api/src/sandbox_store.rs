@@ -54,7 +54,8 @@ impl Store for SandboxStoreService {
     ) -> Result<Response<wire::StoreListResponse>, Status> {
         let namespace = caller::namespace(&request)?;
         let filters = Filters::parse(&request.get_ref().filters).map_err(|e| status::of_filter(&e))?;
-        let found = self.0.store.sandboxes(&namespace).list(&filters).map_err(|e| status::of_store(&e))?;
+        let found =
+            self.0.store.sandboxes(&namespace).list(&filters).await.map_err(|e| status::of_store(&e))?;
         let list = found.iter().map(|sandbox| message(sandbox)).collect();
         Ok(Response::new(wire::StoreListResponse { list }))
     }
@@ -64,7 +65,7 @@ impl Store for SandboxStoreService {
         request: Request<wire::StoreGetRequest>,
     ) -> Result<Response<wire::StoreGetResponse>, Status> {
         let namespace = caller::namespace(&request)?;
-        let found = self.0.store.sandboxes(&namespace).get(&request.get_ref().sandbox_id);
+        let found = self.0.store.sandboxes(&namespace).get(&request.get_ref().sandbox_id).await;
         let sandbox = Some(message(&*found.map_err(|e| status::of_store(&e))?));
         Ok(Response::new(wire::StoreGetResponse { sandbox }))
     }

@@ -50,8 +50,8 @@ impl Inner {
 
     /// Why there is no such task: no container, or a container without one.
     fn absent(&self, namespace: &Namespace, id: &str) -> Status {
-        match self.store.containers(namespace).get(id) {
-            Ok(_) => status::no_task(id),
+        match self.store.containers(namespace).require(id) {
+            Ok(()) => status::no_task(id),
             Err(error) => status::of_store(&error),
         }
     }
@@ -67,7 +67,7 @@ impl Tasks for TasksService {
         if let Some(key) = caller::key(&namespace, &request.get_ref().container_id) {
             caller::audit(&request, "Create", &key, "", None);
         }
-        let task = create::request(&self.0.store, &namespace, request.into_inner())?;
+        let task = create::request(&self.0.store, &namespace, request.into_inner()).await?;
         let task = self.0.manager.create(task).await.map_err(|e| status::of_library(&e))?;
         let container_id = task.key().id.to_string();
         Ok(Response::new(wire::CreateTaskResponse { container_id, pid: task.pid().unwrap_or_default() }))

@@ -11,6 +11,8 @@ mod bench;
 mod anything;
 #[path = "api/golden.rs"]
 mod golden;
+#[path = "api/hanging.rs"]
+mod hanging;
 #[path = "api/keeper.rs"]
 mod keeper;
 #[path = "api/records.rs"]

@@ -94,8 +94,8 @@ pub fn run(sources: Sources) -> Result<(), DaemonError> {
     ended
 }
 
-/// One thread, where hardly anything that is done on it waits for a disk (a record of a client's is read, if the kernel
-/// has not kept it): two wake each other all the time. Else two, so that one that waits does not stop the other; there is
+/// One thread, where nothing that is done on it waits for a disk (clients' records are read on another): two wake each
+/// other all the time. Else two, so that one that waits does not stop the other; there is
 /// nothing here for more to do.
 fn runtime(state_is_in_memory: bool) -> std::io::Result<Runtime> {
     let mut builder = if state_is_in_memory {

@@ -28,24 +28,49 @@ impl Containers<'_> {
         self.store.read(|index| index.container(self.namespace.as_str(), id).is_some())
     }
 
+    /// Says whether there is none. Never asks the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn require(&self, id: &str) -> Result<(), StoreError> {
+        self.contains(id).then_some(()).ok_or_else(|| StoreError::NotFound(named(self.namespace, id)))
+    }
+
     /// A container.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Damaged`] and [`StoreError::Database`] if it cannot be read.
-    pub fn get(&self, id: &str) -> Result<Arc<Container>, StoreError> {
-        self.find(id)?.ok_or_else(|| StoreError::NotFound(named(self.namespace, id)))
+    /// [`StoreError::NotFound`]; [`StoreError::Damaged`], [`StoreError::Database`] and [`StoreError::Silent`] if it
+    /// cannot be read.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn get(&self, id: &str) -> Result<Arc<Container>, StoreError> {
+        if let Some(container) = self.cached(id) {
+            return Ok(container);
+        }
+        self.require(id)?;
+        let (namespace, asked) = (self.namespace.to_string(), id.to_owned());
+        let found = self.store.ask(move |store| store.fetch_container(&namespace, &asked)).await?;
+        found.ok_or_else(|| StoreError::NotFound(named(self.namespace, id)))
     }
 
     /// The containers that pass the filters, by id.
     ///
     /// # Errors
     /// As [`Containers::get`], but for what is not there.
-    pub fn list(&self, filters: &Filters) -> Result<Vec<Arc<Container>>, StoreError> {
-        self.each(filters).collect()
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn list(&self, filters: &Filters) -> Result<Vec<Arc<Container>>, StoreError> {
+        let (mut each, mut found) = (self.each(filters), Vec::new());
+        while let Some(container) = each.next().await {
+            found.push(container?);
+        }
+        Ok(found)
     }
 
-    /// The containers that pass the filters, by id; each is read only when it is its turn, so that many of them need
-    /// not be in memory at once.
+    /// The containers that pass the filters, by id; a few of them are read at a time, so that many need not be in memory
+    /// at once.
     pub fn each(&self, filters: &Filters) -> Each {
         let ids: Vec<String> = self.store.read(|index| {
             let Some(scope) = index.namespaces.get(self.namespace.as_str()) else { return Vec::new() };
@@ -53,7 +78,8 @@ impl Containers<'_> {
                 scope.containers.iter().filter(|(id, head)| filters.matches(&AskedContainer(id, head)));
             passing.map(|(id, _)| String::from(&**id)).collect()
         });
-        Each { store: self.store.clone(), namespace: self.namespace.clone(), ids: ids.into_iter() }
+        let (store, namespace) = (self.store.clone(), self.namespace.clone());
+        Each { store, namespace, ids: ids.into_iter(), read: Vec::new().into_iter() }
     }
 
     /// Makes a container's record, and its namespace if there is none yet.
@@ -125,19 +151,13 @@ impl Containers<'_> {
         self.store.write(Room::NotNeeded, write).await
     }
 
-    fn find(&self, id: &str) -> Result<Option<Arc<Container>>, StoreError> {
-        let namespace = self.namespace.as_str();
-        let known = self.store.read(|index| {
-            let there = index.container(namespace, id).is_some();
-            there.then(|| index.cache.get(namespace, id))
-        });
-        match known {
-            None => Ok(None),
-            Some(Some(container)) => Ok(Some(container)),
-            Some(None) => self.store.fetch_container(namespace, id),
-        }
+    fn cached(&self, id: &str) -> Option<Arc<Container>> {
+        self.store.read(|index| index.cache.get(self.namespace.as_str(), id))
     }
 }
+
+/// How many containers are read in one go, of those that have to be.
+const AT_ONCE: usize = 16;
 
 /// Containers, one after the other. One that is deleted before its turn is left out.
 #[derive(Debug)]
@@ -145,14 +165,41 @@ pub struct Each {
     store: Store,
     namespace: Namespace,
     ids: std::vec::IntoIter<String>,
+    /// Those that were read and have not been asked for.
+    read: std::vec::IntoIter<Result<Arc<Container>, StoreError>>,
 }
 
-impl Iterator for Each {
-    type Item = Result<Arc<Container>, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let containers = Containers { store: &self.store, namespace: &self.namespace };
-        self.ids.by_ref().find_map(|id| containers.find(&id).transpose())
+impl Each {
+    /// The next one; `None` after the last.
+    ///
+    /// # Cancel safety
+    /// No: what was about to be read is left out then.
+    pub async fn next(&mut self) -> Option<Result<Arc<Container>, StoreError>> {
+        loop {
+            if let Some(read) = self.read.next() {
+                return Some(read);
+            }
+            let first = self.ids.as_slice().first()?;
+            let containers = Containers { store: &self.store, namespace: &self.namespace };
+            if let Some(container) = containers.cached(first) {
+                self.ids.next();
+                return Some(Ok(container));
+            }
+            let (namespace, ids) =
+                (self.namespace.clone(), self.ids.by_ref().take(AT_ONCE).collect::<Vec<_>>());
+            let read = self.store.ask(move |store| {
+                let containers = Containers { store, namespace: &namespace };
+                let read = |id: String| match containers.cached(&id) {
+                    Some(container) => Some(Ok(container)),
+                    None => store.fetch_container(namespace.as_str(), &id).transpose(),
+                };
+                Ok(ids.into_iter().filter_map(read).collect::<Vec<_>>())
+            });
+            match read.await {
+                Ok(read) => self.read = read.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use shimkeeper_core::{HasKind, Kind};
 
@@ -68,11 +69,19 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: Damage,
     },
-    /// The store's writer is gone; nothing more is written.
-    #[error("the store in {} no longer writes: restart the daemon", dir.display())]
+    /// One of the store's threads is gone.
+    #[error("the store in {} no longer works: restart the daemon", dir.display())]
     Stopped {
         /// The store's directory.
         dir: PathBuf,
+    },
+    /// The disk has not given a record.
+    #[error("the store in {} was not to be read for {waited:?}: does its disk hang?", dir.display())]
+    Silent {
+        /// The store's directory.
+        dir: PathBuf,
+        /// How long that was waited for.
+        waited: Duration,
     },
 }
 
@@ -245,6 +254,7 @@ impl HasKind for StoreError {
             Self::Database { source, .. } => kind_of(source),
             Self::Damaged { .. } => Kind::DataLoss,
             Self::Stopped { .. } => Kind::Unavailable,
+            Self::Silent { .. } => Kind::DeadlineExceeded,
         }
     }
 }

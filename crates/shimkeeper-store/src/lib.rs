@@ -2,7 +2,7 @@
 //! The records a daemon keeps for its clients: containers, namespaces, leases and sandboxes. Knows no task.
 //!
 //! ```text
-//! read    caller → index (memory) → cache, or one indexed look-up in SQLite
+//! read    caller → index (memory) → cache, or one indexed look-up in SQLite on a thread for what blocks
 //! write   caller → queue → writer thread: one transaction for all that wait → disk → index → every caller's reply
 //! ```
 //!

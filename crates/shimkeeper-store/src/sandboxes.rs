@@ -23,29 +23,58 @@ pub struct Sandboxes<'a> {
 }
 
 impl Sandboxes<'_> {
+    /// Whether there is a sandbox of this id. Never asks the disk.
+    pub fn contains(&self, id: &str) -> bool {
+        self.store.read(|index| {
+            index
+                .namespaces
+                .get(self.namespace.as_str())
+                .is_some_and(|scope| scope.sandboxes.contains_key(id))
+        })
+    }
+
     /// A sandbox.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Damaged`] and [`StoreError::Database`] if it cannot be read.
-    pub fn get(&self, id: &str) -> Result<Arc<Sandbox>, StoreError> {
-        let found = self.store.fetch::<Sandbox>(self.namespace.as_str(), id)?;
-        let (sandbox, _) = found.ok_or_else(|| StoreError::NotFound(named(self.namespace, id)))?;
-        Ok(Arc::new(sandbox))
+    /// [`StoreError::NotFound`]; [`StoreError::Damaged`], [`StoreError::Database`] and [`StoreError::Silent`] if it
+    /// cannot be read.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn get(&self, id: &str) -> Result<Arc<Sandbox>, StoreError> {
+        let not_found = || StoreError::NotFound(named(self.namespace, id));
+        if !self.contains(id) {
+            return Err(not_found());
+        }
+        let found = self.read(vec![id.to_owned()]).await?;
+        found.into_iter().next().ok_or_else(not_found)
     }
 
     /// The sandboxes that pass the filters, by id.
     ///
     /// # Errors
     /// As [`Sandboxes::get`], but for what is not there.
-    pub fn list(&self, filters: &Filters) -> Result<Vec<Arc<Sandbox>>, StoreError> {
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn list(&self, filters: &Filters) -> Result<Vec<Arc<Sandbox>>, StoreError> {
         let ids: Vec<String> = self.store.read(|index| {
             let Some(scope) = index.namespaces.get(self.namespace.as_str()) else { return Vec::new() };
             let passing =
                 scope.sandboxes.iter().filter(|(id, labels)| filters.matches(&AskedLabels(id, labels)));
             passing.map(|(id, _)| String::from(&**id)).collect()
         });
-        let found = ids.iter().filter_map(|id| self.store.fetch(self.namespace.as_str(), id).transpose());
-        found.map(|found| found.map(|(sandbox, _)| Arc::new(sandbox))).collect()
+        if ids.is_empty() { Ok(Vec::new()) } else { self.read(ids).await }
+    }
+
+    /// Those that are there.
+    async fn read(&self, ids: Vec<String>) -> Result<Vec<Arc<Sandbox>>, StoreError> {
+        let namespace = self.namespace.clone();
+        let read = move |store: &Store| {
+            let found = ids.iter().filter_map(|id| store.fetch(namespace.as_str(), id).transpose());
+            found.map(|found| found.map(|(sandbox, _)| Arc::new(sandbox))).collect()
+        };
+        self.store.ask(read).await
     }
 
     /// Makes a sandbox's record, and its namespace if there is none yet.

@@ -5,10 +5,12 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 use shimkeeper_core::Namespace;
+use tokio::sync::Semaphore;
 
 use crate::bundles;
 use crate::container::Container;
@@ -29,6 +31,9 @@ use crate::writer::{Room, Tx, Writer};
 /// The directory of a store below a daemon's root.
 const BELOW_ROOT: &str = "io.shimkeeper.store";
 
+/// How long somebody waits for what is read from the disk.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// An open store. Cheap to clone; closed when the last clone is dropped, after what was asked of it is written.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
@@ -38,6 +43,8 @@ struct Inner {
     // In the order in which they must end: the lock is the last to go.
     writer: Writer,
     reader: Mutex<Connection>,
+    /// Whoever is about to use it waits here first, and for no lock.
+    turn: Arc<Semaphore>,
     index: Arc<RwLock<Index>>,
     dir: PathBuf,
     _lock: Lock,
@@ -95,8 +102,8 @@ impl Store {
         let reader = db::connect(&path, false).map_err(failed)?;
         let writer = Writer::start(connection, reserve, Arc::clone(&index), dir.to_owned(), revision);
         let writer = writer.map_err(file("start a thread for"))?;
-        let (reader, dir) = (Mutex::new(reader), dir.to_owned());
-        Ok(Self(Arc::new(Inner { writer, reader, index, dir, _lock: lock })))
+        let (reader, turn, dir) = (Mutex::new(reader), Arc::new(Semaphore::new(1)), dir.to_owned());
+        Ok(Self(Arc::new(Inner { writer, reader, turn, index, dir, _lock: lock })))
     }
 
     /// The containers of a namespace.
@@ -145,7 +152,27 @@ impl Store {
         self.0.writer.run(room, operation).await
     }
 
-    /// A record from the database, with its revision.
+    /// Asks the database, on a thread for what blocks: a disk that hangs holds up nobody who does not need it, and because
+    /// one asks at a time, no more than one such thread.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let stopped = || StoreError::Stopped { dir: self.0.dir.clone() };
+        let asking = async {
+            let turn = Arc::clone(&self.0.turn).acquire_owned().await.map_err(|_| stopped())?;
+            let this = self.clone();
+            let asked = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                ask(&this)
+            });
+            asked.await.map_err(|_| stopped())?
+        };
+        let silent = |_| StoreError::Silent { dir: self.0.dir.clone(), waited: PATIENCE };
+        tokio::time::timeout(PATIENCE, asking).await.map_err(silent)?
+    }
+
+    /// A record from the database, with its revision; for [`Store::ask`].
     pub(crate) fn fetch<R: Record>(&self, namespace: &str, id: &str) -> Result<Option<(R, u64)>, StoreError> {
         let found = db::get(&self.reader(), R::KIND, namespace, id);
         let failed = |source| StoreError::Database { verb: "read", dir: self.0.dir.clone(), source };
@@ -153,7 +180,7 @@ impl Store {
         found.map(|found| Ok((decode(&found)?, found.revision))).transpose()
     }
 
-    /// A container from the database; kept in the cache, unless it has changed meanwhile.
+    /// A container from the database, for [`Store::ask`]; kept in the cache, unless it has changed meanwhile.
     pub(crate) fn fetch_container(
         &self,
         namespace: &str,
@@ -170,6 +197,13 @@ impl Store {
 
     fn reader(&self) -> MutexGuard<'_, Connection> {
         self.0.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has everybody who reads from the disk wait, as for a disk that hangs, for as long as what it answers is kept.
+    #[cfg(feature = "failpoints")]
+    #[doc(hidden)]
+    pub fn hang(&self) -> impl Drop + '_ {
+        self.reader()
     }
 }
 

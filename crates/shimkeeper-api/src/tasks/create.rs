@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a container's record and a request to a task to be made.
 
-use shimkeeper::{CreateTask, HasKind as _, Kind, Namespace, Stdio, StdioPaths};
+use shimkeeper::{CreateTask, Kind, Namespace, Stdio, StdioPaths};
 use shimkeeper_proto::containerd::runc::v1::Options;
 use shimkeeper_proto::containerd::services::tasks::v1::CreateTaskRequest;
 use shimkeeper_store::Store;
@@ -10,12 +10,13 @@ use tonic::Status;
 use crate::{caller, convert, status};
 
 /// What the library is asked for. The spec and the options are those of the clients, byte for byte.
-pub(super) fn request(
+pub(super) async fn request(
     store: &Store,
     namespace: &Namespace,
     given: CreateTaskRequest,
 ) -> Result<CreateTask, Status> {
-    let record = store.containers(namespace).get(&given.container_id).map_err(|e| status::of_store(&e))?;
+    let record =
+        store.containers(namespace).get(&given.container_id).await.map_err(|e| status::of_store(&e))?;
     // Whatever has a record has an id that is one.
     let key =
         caller::key(namespace, &given.container_id).ok_or_else(|| status::no_task(&given.container_id))?;
@@ -63,14 +64,11 @@ fn in_sandbox(
     sandbox: &str,
     task: CreateTask,
 ) -> Result<CreateTask, Status> {
-    match store.sandboxes(namespace).get(sandbox) {
-        Ok(_) => Ok(task.in_sandbox(sandbox.parse().map_err(|e| status::of_id(&e))?)),
-        Err(error) if error.kind() == Kind::NotFound => {
-            tracing::warn!(%namespace, sandbox, "the sandbox of a container has no record: its task gets a shim of its own");
-            Ok(task)
-        }
-        Err(error) => Err(status::of_store(&error)),
+    if store.sandboxes(namespace).contains(sandbox) {
+        return Ok(task.in_sandbox(sandbox.parse().map_err(|e| status::of_id(&e))?));
     }
+    tracing::warn!(%namespace, sandbox, "the sandbox of a container has no record: its task gets a shim of its own");
+    Ok(task)
 }
 
 /// Where runc's options say that the task is restored from. Those of other shims are none of our business.

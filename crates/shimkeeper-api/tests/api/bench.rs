@@ -34,6 +34,7 @@ pub(crate) const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spe
 pub(crate) struct Bench {
     pub(crate) api: Api,
     pub(crate) manager: Manager,
+    pub(crate) store: Store,
     /// Last, so that it finds what the others left.
     _dirs: TestDirs,
 }
@@ -85,12 +86,12 @@ impl Bench {
         let manager = Manager::open(config).await.unwrap();
         let store = Store::open(&dirs.path().join("store"), &dirs.state()).unwrap();
         let about = About { version: "1.2.3".into(), revision: "abc".into(), uuid: "the uuid".into() };
-        let services = Services::new(manager.clone(), store, about);
+        let services = Services::new(manager.clone(), store.clone(), about);
         let api = match observer {
             Some(observer) => services.observed(observer).api(),
             None => services.api(),
         };
-        Self { api, manager, _dirs: dirs }
+        Self { api, manager, store, _dirs: dirs }
     }
 
     pub(crate) fn tasks(&self) -> TasksClient<Api> {

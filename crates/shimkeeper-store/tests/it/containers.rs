@@ -4,7 +4,7 @@
 use shimkeeper_core::{Any, Kind};
 use shimkeeper_store::Container;
 
-use crate::support::{SPEC, Site, container, filters, ns, refused};
+use crate::support::{SPEC, Site, block_on, container, filters, ns, refused};
 
 #[tokio::test]
 async fn a_record_comes_back_as_it_went_in_also_from_disk() {
@@ -27,11 +27,11 @@ async fn a_record_comes_back_as_it_went_in_also_from_disk() {
     assert!(answered.created_at.is_some() && answered.created_at == answered.updated_at);
     made.labels.remove("gone");
     (made.created_at, made.updated_at) = (answered.created_at, answered.updated_at);
-    assert_eq!((&*answered, &*store.containers(&ns).get("c1").unwrap()), (&made, &made));
+    assert_eq!((&*answered, &*store.containers(&ns).get("c1").await.unwrap()), (&made, &made));
     drop(store);
     let store = site.open();
-    assert_eq!(*store.containers(&ns).get("c1").unwrap(), made);
-    assert_eq!(*store.containers(&ns).list(&filters(&[])).unwrap()[0], made);
+    assert_eq!(*store.containers(&ns).get("c1").await.unwrap(), made);
+    assert_eq!(*store.containers(&ns).list(&filters(&[])).await.unwrap()[0], made);
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn a_spec_may_be_absent_or_empty_and_the_two_differ() {
         store.containers(&ns).create(record).await.unwrap();
         drop(store);
         store = site.open();
-        assert_eq!(store.containers(&ns).get(&id).unwrap().spec, spec);
+        assert_eq!(store.containers(&ns).get(&id).await.unwrap().spec, spec);
     }
 }
 
@@ -79,7 +79,7 @@ async fn what_is_wrong_is_said_as_containerd_says_it() {
                  key: k";
     invalid(|c| _ = c.labels.insert("k".into(), "v".repeat(4096)), label).await;
 
-    refused(containers.get("c1"), Kind::NotFound, r#"container "c1" in namespace "n": not found"#);
+    refused(containers.get("c1").await, Kind::NotFound, r#"container "c1" in namespace "n": not found"#);
     let missing = r#"container "c1" in namespace "n": not found"#;
     refused(containers.delete("c1").await, Kind::NotFound, missing);
     refused(containers.update(container("c1"), &[]).await, Kind::NotFound, missing);
@@ -108,7 +108,7 @@ async fn an_update_touches_what_the_mask_names() {
     assert_eq!((&changed.image, &changed.spec), (&first.image, &first.spec));
     assert_eq!(changed.created_at, first.created_at);
     assert!(changed.updated_at > first.updated_at);
-    assert_eq!(containers.get("c1").unwrap(), changed);
+    assert_eq!(containers.get("c1").await.unwrap(), changed);
 
     let to = Container { labels: [("b.c".to_owned(), String::new())].into(), ..to };
     let changed = containers.update(to, &["labels.b.c".to_owned()]).await.unwrap();
@@ -128,7 +128,7 @@ async fn an_update_touches_what_the_mask_names() {
     refused(containers.update(all.clone(), &[]).await, Kind::InvalidArgument, text);
     let text = r#"cannot update "runtime" field on "c1": invalid argument"#;
     refused(containers.update(all, &["runtime".to_owned()]).await, Kind::InvalidArgument, text);
-    assert_eq!(containers.get("c1").unwrap(), changed);
+    assert_eq!(containers.get("c1").await.unwrap(), changed);
 }
 
 #[tokio::test]
@@ -141,16 +141,16 @@ async fn lists_are_filtered_sorted_and_of_one_namespace() {
         store.containers(&a).create(record).await.unwrap();
     }
     store.containers(&b).create(Container { image: "img".to_owned(), ..container("c1") }).await.unwrap();
-    let ids = |namespace, texts: &[&str]| -> Vec<String> {
-        let found = store.containers(namespace).list(&filters(texts)).unwrap();
+    let ids = async |namespace, texts: &[&str]| -> Vec<String> {
+        let found = store.containers(namespace).list(&filters(texts)).await.unwrap();
         found.iter().map(|container| container.id.clone()).collect()
     };
-    assert_eq!(ids(&a, &[]), ["c1", "c10", "c2"]);
-    assert_eq!(ids(&a, &["labels.\"nerdctl/name\"==n-c2", "id~=^c10.*$"]), ["c10", "c2"]);
-    assert_eq!(ids(&a, &["runtime.name==io.containerd.runc.v2,id!=c1"]), ["c10", "c2"]);
-    assert_eq!(ids(&a, &["image"]), [""; 0]);
-    assert_eq!(ids(&b, &["image==img"]), ["c1"]);
-    assert_eq!(ids(&ns("none"), &[]), [""; 0]);
+    assert_eq!(ids(&a, &[]).await, ["c1", "c10", "c2"]);
+    assert_eq!(ids(&a, &["labels.\"nerdctl/name\"==n-c2", "id~=^c10.*$"]).await, ["c10", "c2"]);
+    assert_eq!(ids(&a, &["runtime.name==io.containerd.runc.v2,id!=c1"]).await, ["c10", "c2"]);
+    assert_eq!(ids(&a, &["image"]).await, [""; 0]);
+    assert_eq!(ids(&b, &["image==img"]).await, ["c1"]);
+    assert_eq!(ids(&ns("none"), &[]).await, [""; 0]);
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn an_id_is_free_as_soon_as_its_record_is_deleted() {
     for round in 0..50 {
         let record = Container { image: round.to_string(), ..container("c1") };
         store.containers(&ns).create(record).await.unwrap();
-        assert_eq!(store.containers(&ns).get("c1").unwrap().image, round.to_string());
+        assert_eq!(store.containers(&ns).get("c1").await.unwrap().image, round.to_string());
         store.containers(&ns).delete("c1").await.unwrap();
         assert!(!store.containers(&ns).contains("c1"));
     }
@@ -170,8 +170,7 @@ async fn an_id_is_free_as_soon_as_its_record_is_deleted() {
 fn a_caller_that_goes_away_leaves_the_record_whole() {
     let site = Site::new();
     let (store, ns) = (site.open(), ns("default"));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
+    block_on(async {
         // Asked once, so that the request is on its way, and then dropped.
         let containers = store.containers(&ns);
         let mut create = Box::pin(containers.create(container("c1")));
@@ -179,5 +178,5 @@ fn a_caller_that_goes_away_leaves_the_record_whole() {
         polled.await;
     });
     drop(store);
-    assert_eq!(site.open().containers(&ns).get("c1").unwrap().id, "c1");
+    assert_eq!(block_on(site.open().containers(&ns).get("c1")).unwrap().id, "c1");
 }

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use shimkeeper_core::Any;
 use shimkeeper_store::{Container, Store};
 
-use crate::support::{SPEC, Site, container, filters, ns};
+use crate::support::{SPEC, Site, block_on, container, filters, ns};
 
 const DIR: &str = "SHIMKEEPER_TEST_STORE";
 const SEED: &str = "SHIMKEEPER_TEST_SEED";
@@ -126,7 +126,7 @@ fn killed_at_any_moment() {
         let kill_after = usize::try_from(1 + round * 23).unwrap();
         let counts = run_and_kill(&site, round, kill_after);
         let store = site.open();
-        let found = store.containers(&ns("default")).list(&filters(&[])).unwrap();
+        let found = block_on(store.containers(&ns("default")).list(&filters(&[]))).unwrap();
         let spec = |container: &Container| {
             String::from_utf8(container.spec.as_ref().unwrap().value.to_vec()).unwrap()
         };

@@ -21,11 +21,11 @@ async fn filled(site: &Site) -> (PathBuf, Vec<Container>) {
         let record = Container { spec: Some(Any::new(SPEC, spec)), ..container(&format!("c{number}")) };
         store.containers(&ns).create(record).await.unwrap();
     }
-    (site.root().join("store.db"), all(&store))
+    (site.root().join("store.db"), all(&store).await)
 }
 
-fn all(store: &Store) -> Vec<Container> {
-    let found = store.containers(&ns("default")).list(&filters(&[])).unwrap();
+async fn all(store: &Store) -> Vec<Container> {
+    let found = store.containers(&ns("default")).list(&filters(&[])).await.unwrap();
     found.iter().map(|container| Container::clone(container)).collect()
 }
 
@@ -42,7 +42,7 @@ async fn a_byte_that_changed_is_seen_wherever_it_means_something() {
         damaged[at] ^= 0x15;
         fs::write(&path, &damaged).unwrap();
         match Store::open(&site.root(), &site.state()) {
-            Ok(store) => assert!(all(&store) == records, "byte {at}: other records than were written"),
+            Ok(store) => assert!(all(&store).await == records, "byte {at}: other records than were written"),
             Err(error) => {
                 seen += 1;
                 let known = matches!(error, OpenError::Damaged { .. } | OpenError::Foreign { .. });

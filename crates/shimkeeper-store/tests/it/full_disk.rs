@@ -83,7 +83,7 @@ async fn everything_can_be_deleted_from_a_full_disk() {
     let lease = store.leases(&ns).create("l", Labels::new()).await;
     assert_eq!(lease.unwrap_err().kind(), Kind::ResourceExhausted);
     // What was refused has left nothing, and what is there is whole.
-    assert_eq!(store.containers(&ns).list(&filters(&[])).unwrap().len(), made.len());
+    assert_eq!(store.containers(&ns).list(&filters(&[])).await.unwrap().len(), made.len());
 
     let (first, second) = made.split_at(made.len() / 2);
     for id in first {
@@ -98,14 +98,14 @@ async fn everything_can_be_deleted_from_a_full_disk() {
         store.containers(&ns).delete(id).await.unwrap();
         disk.fill();
     }
-    assert!(store.containers(&ns).list(&filters(&[])).unwrap().is_empty());
+    assert!(store.containers(&ns).list(&filters(&[])).await.unwrap().is_empty());
     store.namespaces().delete("default").await.unwrap();
 
     disk.clear();
     store.containers(&ns).create(large("again")).await.unwrap();
     drop(store);
     let store = Store::open(&dir, &state).unwrap();
-    assert_eq!(store.containers(&ns).get("again").unwrap().id, "again");
+    assert_eq!(store.containers(&ns).get("again").await.unwrap().id, "again");
 }
 
 #[tokio::test]

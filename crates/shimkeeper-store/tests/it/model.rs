@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use shimkeeper_core::{Any, HasKind as _, Kind};
 use shimkeeper_store::{Container, Labels};
 
-use crate::support::{SPEC, Site, container, filters, ns};
+use crate::support::{SPEC, Site, block_on, container, filters, ns};
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -89,7 +89,7 @@ async fn run(operations: Vec<Operation>) {
             }
         };
         assert_eq!(outcome.err().map(|error| error.kind()), expected);
-        let found = store.containers(&ns).list(&filters(&[])).unwrap();
+        let found = store.containers(&ns).list(&filters(&[])).await.unwrap();
         let known = |one: &Container| {
             (one.image.clone(), one.spec.as_ref().unwrap().value.to_vec(), one.labels.clone())
         };
@@ -105,7 +105,6 @@ proptest! {
 
     #[test]
     fn agrees_with_the_store(operations in operations()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(run(operations));
+        block_on(run(operations));
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use shimkeeper_core::Any;
 use shimkeeper_store::{Container, Store};
 
-use crate::support::{SPEC, Site, container, filters, ns};
+use crate::support::{SPEC, Site, block_on, container, filters, ns};
 
 const CONTAINERS: usize = 80;
 const UPDATES: u64 = 400;
@@ -27,10 +27,6 @@ fn count_of(container: &Container) -> u64 {
     let spec = container.spec.as_ref().unwrap();
     assert_eq!(&spec.value[..8], format!("{count:08}").as_bytes(), "parts of two lives in one record");
     count
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 /// Every record changed in turn, by one of two writers.
@@ -70,7 +66,7 @@ fn nobody_reads_what_was_before_an_answer() {
             scope.spawn(move || {
                 for number in (0..CONTAINERS).cycle().skip(reader * CONTAINERS / 2) {
                     let before = answered[number].load(Ordering::SeqCst);
-                    let found = store.containers(ns).get(&format!("c{number}")).unwrap();
+                    let found = block_on(store.containers(ns).get(&format!("c{number}"))).unwrap();
                     assert!(count_of(&found) >= before, "c{number}: {} < {before}", count_of(&found));
                     if done.load(Ordering::SeqCst) || Instant::now() > ends {
                         break;
@@ -84,7 +80,7 @@ fn nobody_reads_what_was_before_an_answer() {
             outcome.unwrap();
         }
     });
-    let all = store.containers(&ns).list(&filters(&[])).unwrap();
+    let all = block_on(store.containers(&ns).list(&filters(&[]))).unwrap();
     let total: u64 = all.iter().map(|container| count_of(container)).sum();
     assert_eq!(total, 2 * UPDATES, "every update is there");
 }

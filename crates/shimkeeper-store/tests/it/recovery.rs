@@ -138,7 +138,7 @@ async fn sandboxes_have_bundles_too() {
     assert!(matches!(Store::open(&site.root(), &site.state()), Err(OpenError::Missing { .. })));
     let done = recover(&site.root(), &site.state()).await.unwrap();
     assert!(matches!(&done, Recovered::Anew { from_bundles, .. } if from_bundles.sandboxes == 1), "{done:?}");
-    let made = site.open().sandboxes(&ns("default")).get("pod").unwrap();
+    let made = site.open().sandboxes(&ns("default")).get("pod").await.unwrap();
     assert_eq!((&*made.sandboxer, &*made.runtime.name), ("shim", "io.containerd.runc.v2"));
 }
 

@@ -28,9 +28,9 @@ async fn records_come_back_change_and_go() {
     drop(store);
     let store = site.open();
     let sandboxes = store.sandboxes(&n);
-    assert_eq!(sandboxes.get("s1").unwrap(), made);
-    assert_eq!(sandboxes.list(&filters(&["labels.a==1"])).unwrap(), [made]);
-    assert!(sandboxes.list(&filters(&["labels.a==2"])).unwrap().is_empty());
+    assert_eq!(sandboxes.get("s1").await.unwrap(), made);
+    assert_eq!(sandboxes.list(&filters(&["labels.a==1"])).await.unwrap(), [made]);
+    assert!(sandboxes.list(&filters(&["labels.a==2"])).await.unwrap().is_empty());
     let mut to = sandbox("s1");
     to.extensions.insert("e".to_owned(), Any::new("t", "v"));
     to.labels.clear();
@@ -43,6 +43,6 @@ async fn records_come_back_change_and_go() {
     refused(sandboxes.update(to, &["sandboxer".to_owned()]).await, Kind::InvalidArgument, text);
     sandboxes.delete("s1").await.unwrap();
     let text = r#"sandbox "s1" in namespace "k8s.io": not found"#;
-    refused(sandboxes.get("s1"), Kind::NotFound, text);
+    refused(sandboxes.get("s1").await, Kind::NotFound, text);
     refused(sandboxes.delete("s1").await, Kind::NotFound, text);
 }

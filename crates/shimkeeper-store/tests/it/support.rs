@@ -39,6 +39,10 @@ pub(crate) fn filters(texts: &[&str]) -> Filters {
     Filters::parse(texts).unwrap()
 }
 
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+}
+
 /// A container as `ctr` makes it.
 pub(crate) fn container(id: &str) -> Container {
     let options = Some(Any::new("containerd.runc.v1.Options", ""));

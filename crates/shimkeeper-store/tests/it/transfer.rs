@@ -41,7 +41,10 @@ async fn an_export_is_everything_and_an_import_brings_it_back() {
     let copy = Store::open_or_new(&other.root()).unwrap();
     let imported = copy.import(read.clone(), Conflict::Refuse).await.unwrap();
     assert_eq!(imported, Imported { added: 8, replaced: 0, unchanged: 0 });
-    assert_eq!(*copy.containers(&ns("a")).get("c1").unwrap(), *store.containers(&ns("a")).get("c1").unwrap());
+    assert_eq!(
+        *copy.containers(&ns("a")).get("c1").await.unwrap(),
+        *store.containers(&ns("a")).get("c1").await.unwrap()
+    );
     let again = copy.import(read, Conflict::Refuse).await.unwrap();
     assert_eq!(again, Imported { added: 0, replaced: 0, unchanged: 8 });
     drop(copy);
@@ -67,7 +70,7 @@ async fn a_record_that_is_there_and_differs_stops_it_all_or_is_replaced() {
     assert_eq!(Records::read(&other.root()).unwrap(), before, "nothing is imported then");
     let imported = store.import(records.clone(), Conflict::Replace).await.unwrap();
     assert_eq!(imported, Imported { added: 6, replaced: 1, unchanged: 1 });
-    assert_eq!(store.containers(&b).get("c1").unwrap().image, "");
+    assert_eq!(store.containers(&b).get("c1").await.unwrap().image, "");
     assert_eq!(Records::read(&other.root()).unwrap(), records);
 }
 
