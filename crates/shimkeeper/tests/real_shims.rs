@@ -49,6 +49,8 @@ mod exec;
 mod failed_create;
 #[path = "real_shims/groups.rs"]
 mod groups;
+#[path = "real_shims/held_delete.rs"]
+mod held_delete;
 #[path = "real_shims/host.rs"]
 mod host;
 #[path = "real_shims/identity.rs"]

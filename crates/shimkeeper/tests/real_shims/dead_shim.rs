@@ -16,13 +16,13 @@ matrix! {
     real_a_mounted_root_goes_with_the_task,
 }
 
-fn kill_shim(task: &Task) {
+pub(crate) fn kill_shim(task: &Task) {
     let pid = Pid::from_raw(task.shim_pid().unwrap().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
 }
 
 /// Waits until a task is cleared up, which nobody has to ask for; answers how it ended.
-async fn cleared(host: &Host, task: &Task) -> Exit {
+pub(crate) async fn cleared(host: &Host, task: &Task) -> Exit {
     host.story.wait_for(task.key(), "delete").await;
     // It asks nobody any more, but waits for the end of the clearing up.
     let exit = within(SOON, task.delete()).await.unwrap();
@@ -31,7 +31,7 @@ async fn cleared(host: &Host, task: &Task) -> Exit {
     exit
 }
 
-fn assert_killed(exit: Exit) {
+pub(crate) fn assert_killed(exit: Exit) {
     assert_eq!(exit.status, 137);
     assert!(matches!(exit.provenance, Provenance::Recovered | Provenance::Inferred), "{exit:?}");
 }
