@@ -13,6 +13,8 @@ mod ttrpc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use prost::Message as _;
 use shimkeeper_core::{HasKind as _, Namespace};
 use shimkeeper_ttrpc::PeerCred;
 use tokio::time::timeout_at;
@@ -161,45 +163,80 @@ impl Connection {
     }
 
     /// One call, whichever it is and whatever it travels by.
+    ///
+    /// Only what differs from method to method is made once for each; the way of a call is the same for all.
     pub(crate) async fn call<M: Method>(
         &self,
         call: &Call,
         request: &M::Request,
     ) -> Result<M::Response, CallError> {
+        let method = MethodName { service: M::service(self.api()), name: M::NAME, path: M::GRPC_PATH };
+        let mut response = M::Response::default();
+        let mut read = |answer: Bytes| response.merge(answer);
+        // On the heap, or whoever makes several calls in turn would always have the room of one.
+        Box::pin(self.traced(&method, call, &request.encode_to_vec(), &mut read)).await?;
+        Ok(response)
+    }
+
+    async fn traced(
+        &self,
+        method: &MethodName,
+        call: &Call,
+        request: &[u8],
+        read: Reader<'_>,
+    ) -> Result<(), CallError> {
         if !tracing::enabled!(tracing::Level::DEBUG) {
-            return self.attempt::<M>(call, request).await;
+            return self.attempt(method, call, request, read).await;
         }
         let (shim, trace) = (&self.about.address, call.trace.traceparent());
         let span =
-            tracing::debug_span!("call", %shim, method = M::NAME, trace, outcome = tracing::field::Empty);
+            tracing::debug_span!("call", %shim, method = method.name, trace, outcome = tracing::field::Empty);
         let started = std::time::Instant::now();
-        let outcome = Box::pin(self.attempt::<M>(call, request)).instrument(span.clone()).await;
+        let outcome = self.attempt(method, call, request, read).instrument(span.clone()).await;
         record(&span, started.elapsed(), outcome.as_ref().err());
         outcome
     }
 
-    async fn attempt<M: Method>(&self, call: &Call, request: &M::Request) -> Result<M::Response, CallError> {
+    async fn attempt(
+        &self,
+        method: &MethodName,
+        call: &Call,
+        request: &[u8],
+        read: Reader<'_>,
+    ) -> Result<(), CallError> {
         let outcome = tokio::select! {
             biased;
             () = self.share.hung_up() => Err(Cause::Closed(self.close_reason().unwrap_or(CloseReason::Local))),
-            outcome = self.send::<M>(call, request) => outcome,
+            outcome = self.send(method, call, request) => outcome,
         };
-        outcome.map_err(|cause| CallError::new(M::NAME, cause))
+        let answer = outcome.map_err(|cause| CallError::new(method.name, cause))?;
+        let unreadable = |error: prost::DecodeError| Cause::Decode { detail: error.to_string() };
+        read(answer).map_err(|error| CallError::new(method.name, unreadable(error)))
     }
 
-    async fn send<M: Method>(&self, call: &Call, request: &M::Request) -> Result<M::Response, Cause> {
+    async fn send(&self, method: &MethodName, call: &Call, request: &[u8]) -> Result<Bytes, Cause> {
         let namespace = &self.about.namespace;
-        let service = M::service(self.api());
         match &self.client {
             TaskClient::TtrpcV2(client) | TaskClient::TtrpcV3(client) => {
-                client.unary(service, M::NAME, namespace, call, request).await
+                client.unary(method, namespace, call, request).await
             }
-            TaskClient::GrpcV3(client) => {
-                Box::pin(client.unary(M::GRPC_PATH, namespace, call, request)).await
-            }
+            TaskClient::GrpcV3(client) => Box::pin(client.unary(method.path, namespace, call, request)).await,
         }
     }
 }
+
+/// What a method is called on the wires.
+#[derive(Debug)]
+struct MethodName {
+    /// The full name of the service.
+    service: &'static str,
+    name: &'static str,
+    /// Over gRPC.
+    path: &'static str,
+}
+
+/// Takes an answer apart.
+type Reader<'a> = &'a mut (dyn FnMut(Bytes) -> Result<(), prost::DecodeError> + Send);
 
 /// How a call ended, in its span and as an event in it.
 fn record(span: &tracing::Span, elapsed: Duration, failure: Option<&CallError>) {

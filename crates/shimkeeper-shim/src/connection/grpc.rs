@@ -27,7 +27,6 @@ use hyper::Uri;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
-use prost::Message;
 use shimkeeper_core::Namespace;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -86,23 +85,18 @@ impl GrpcClient {
     }
 
     /// One call; the deadline is kept on our side and told to the shim.
-    pub(super) async fn unary<Q, R>(
+    pub(super) async fn unary(
         &self,
         path: &'static str,
         namespace: &Namespace,
         call: &Call,
-        message: &Q,
-    ) -> Result<R, Cause>
-    where
-        Q: Message,
-        R: Message + Default,
-    {
+        message: &[u8],
+    ) -> Result<Bytes, Cause> {
         let asked = self.ask(path, request(namespace, call, message)?);
-        let answer = match call.timeout {
-            None => asked.await?,
-            Some(limit) => within(limit, asked).await?,
-        };
-        R::decode(answer).map_err(|error| Cause::Decode { detail: error.to_string() })
+        match call.timeout {
+            None => asked.await,
+            Some(limit) => within(limit, asked).await,
+        }
     }
 
     async fn ask(&self, path: &'static str, request: Request<Bytes>) -> Result<Bytes, Cause> {
@@ -185,13 +179,13 @@ async fn within(limit: Duration, asked: impl Future<Output = Result<Bytes, Cause
     }
 }
 
-fn request(namespace: &Namespace, call: &Call, message: &impl Message) -> Result<Request<Bytes>, Cause> {
-    let length = message.encoded_len();
+fn request(namespace: &Namespace, call: &Call, message: &[u8]) -> Result<Request<Bytes>, Cause> {
+    let length = message.len();
     if length > MAX_MESSAGE_BYTES {
         let detail = format!("a request of {length} bytes is above the limit of {MAX_MESSAGE_BYTES}");
         return Err(Cause::TooLarge { detail });
     }
-    let mut request = Request::new(Bytes::from(message.encode_to_vec()));
+    let mut request = Request::new(Bytes::copy_from_slice(message));
     if let Some(limit) = call.timeout {
         request.set_timeout(limit.min(LONGEST_TIMEOUT));
     }

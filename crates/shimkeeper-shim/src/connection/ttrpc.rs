@@ -3,12 +3,13 @@
 
 use std::error::Error;
 
-use prost::Message;
+use bytes::Bytes;
 use shimkeeper_core::Namespace;
 use shimkeeper_ttrpc::{CallOptions, Client, ClientLimits, Metadata, NAMESPACE_KEY};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
+use super::MethodName;
 use super::close::CloseReason;
 use crate::call::{Call, Cause};
 
@@ -28,24 +29,19 @@ impl TtrpcClient {
     }
 
     /// One call; the deadline is kept by the client and told to the shim.
-    pub(super) async fn unary<Q, R>(
+    pub(super) async fn unary(
         &self,
-        service: &'static str,
-        method: &'static str,
+        method: &MethodName,
         namespace: &Namespace,
         call: &Call,
-        request: &Q,
-    ) -> Result<R, Cause>
-    where
-        Q: Message,
-        R: Message + Default,
-    {
+        request: &[u8],
+    ) -> Result<Bytes, Cause> {
         let mut metadata = Metadata::new().with(NAMESPACE_KEY, namespace.as_str());
         for (key, value) in call.trace.pairs() {
             metadata = metadata.with(key, value);
         }
         let options = CallOptions { timeout: call.timeout, metadata };
-        self.0.unary(service, method, request, &options).await.map_err(Cause::from)
+        self.0.unary_bytes(method.service, method.name, request, &options).await.map_err(Cause::from)
     }
 
     pub(super) async fn closed(&self) -> CloseReason {
