@@ -13,7 +13,8 @@ use shimkeeper_core::Namespace;
 use shimkeeper_proto::containerd::task::v3 as task;
 use shimkeeper_shim::{Address, BootstrapParams, Call, Connection, DialMode, TaskApi};
 use tokio_util::task::TaskTracker;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -32,11 +33,9 @@ impl io::Write for Log {
 async fn logged(level: &str) -> Vec<String> {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(format!("off,shimkeeper_shim={level}")))
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
+    let ours: Targets = format!("off,shimkeeper_shim={level}").parse().expect("a filter");
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+    let subscriber = tracing_subscriber::registry().with(ours).with(lines);
     // The test's runtime has one thread, so this is everybody's.
     let default = tracing::subscriber::set_default(subscriber);
 
