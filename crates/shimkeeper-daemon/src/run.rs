@@ -82,9 +82,8 @@ pub fn run(sources: Sources) -> Result<(), DaemonError> {
     let log = Log::start(&config.debug);
     let activated = Activated::from_environment()?;
     adjust_oom_score(config.oom_score);
-    let in_memory = shimkeeper::Config::new(&config.state, &config.root).state_is_in_memory();
-    let runtime = runtime(in_memory)
-        .map_err(|source| DaemonError::System { verb: "start the async runtime", source })?;
+    let runtime =
+        runtime().map_err(|source| DaemonError::System { verb: "start the async runtime", source })?;
     let ended = runtime.block_on(async {
         let daemon = Box::pin(Daemon::start(sources, config, log, activated)).await?;
         Box::pin(daemon.live()).await
@@ -94,18 +93,13 @@ pub fn run(sources: Sources) -> Result<(), DaemonError> {
     ended
 }
 
-/// One thread, where nothing that is done on it waits for a disk (clients' records are read on another): two wake each
-/// other all the time. Else two, so that one that waits does not stop the other; there is
-/// nothing here for more to do.
-fn runtime(state_is_in_memory: bool) -> std::io::Result<Runtime> {
-    let mut builder = if state_is_in_memory {
-        Builder::new_current_thread()
-    } else {
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(2);
-        builder
-    };
-    builder.max_blocking_threads(BLOCKING_THREADS).thread_keep_alive(IDLE_THREAD).enable_all().build()
+/// One thread, because two wake each other all the time, and nothing that is done on it waits for a disk.
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(IDLE_THREAD)
+        .enable_all()
+        .build()
 }
 
 fn adjust_oom_score(score: i32) {

@@ -66,15 +66,6 @@ impl Config {
         }
     }
 
-    /// Whether the state directory is in memory, as it should be. Then nothing that a manager does on the threads of its
-    /// runtime waits for a device, and one such thread is enough: a second is woken for every other thing that the
-    /// first one does.
-    ///
-    /// Blocks on the file system, if it is not.
-    pub fn state_is_in_memory(&self) -> bool {
-        shimkeeper_shim::is_in_memory(&self.state)
-    }
-
     /// Adds a variable to the environment of launched shims; the last one of a name wins.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
