@@ -6,7 +6,6 @@
 //! ```
 //! Every scenario starts both daemons anew, and ends what it started.
 
-mod channel;
 mod client;
 mod daemon;
 mod error;

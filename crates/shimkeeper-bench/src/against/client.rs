@@ -12,6 +12,7 @@ use shimkeeper_proto::containerd::services::version::v1::version_client::Version
 use shimkeeper_proto::containerd::types::Envelope;
 use shimkeeper_proto::containerd::v1::types::Process;
 use shimkeeper_proto::google::protobuf::{Any, Empty};
+use shimkeeper_testkit::Session;
 use tonic::codegen::http::Uri;
 use tonic::{Response, Status, Streaming};
 
@@ -19,8 +20,8 @@ use containers::containers_client::ContainersClient;
 use events::events_client::EventsClient;
 use tasks::tasks_client::TasksClient;
 
-use crate::against::channel::Channel;
 use crate::against::error::AgainstError;
+use crate::site::NAMESPACE;
 
 /// The longest that one call may take: more than any does on a busy machine.
 pub(crate) const CALL: Duration = Duration::from_mins(2);
@@ -28,15 +29,15 @@ pub(crate) const CALL: Duration = Duration::from_mins(2);
 /// A session with one daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    channel: Channel,
+    session: Session,
 }
 
 /// A client of each service, on the one session.
 macro_rules! services {
     ($($name:ident: $client:ident),+ $(,)?) => {
         impl Client {
-            $(fn $name(&self) -> $client<Channel> {
-                $client::with_origin(self.channel.clone(), Uri::from_static("http://localhost"))
+            $(fn $name(&self) -> $client<Session> {
+                $client::with_origin(self.session.clone(), Uri::from_static("http://localhost"))
             })+
         }
     };
@@ -57,7 +58,8 @@ impl Client {
 
     /// On a connection that is there.
     pub(crate) async fn over(stream: UnixStream) -> Result<Self, AgainstError> {
-        Ok(Self { channel: Channel::open(stream).await? })
+        let session = Session::over(stream).await.map_err(AgainstError::Session)?;
+        Ok(Self { session: session.within(NAMESPACE) })
     }
 
     pub(crate) async fn version(&self) -> Result<String, AgainstError> {

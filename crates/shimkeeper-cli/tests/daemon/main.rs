@@ -20,7 +20,6 @@ mod real_load;
 mod real_operated;
 mod real_rust;
 mod real_stuck;
-mod session;
 mod sockets;
 mod specs;
 mod streams;

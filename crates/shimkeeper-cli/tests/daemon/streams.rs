@@ -8,11 +8,11 @@ use shimkeeper_proto::containerd::services::events::v1::events_client::EventsCli
 use shimkeeper_proto::containerd::services::events::v1::{PublishRequest, SubscribeRequest};
 use shimkeeper_proto::containerd::types::Envelope;
 use shimkeeper_proto::google::protobuf::Any;
+use shimkeeper_testkit::Session;
 use tokio::task::JoinSet;
 use tonic::Streaming;
 
 use crate::crowd::{memory, serves};
-use crate::session::Session;
 use crate::support::{Daemon, PATIENCE, until};
 
 const CONNECTIONS: usize = 10;

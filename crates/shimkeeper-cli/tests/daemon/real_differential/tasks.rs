@@ -5,9 +5,9 @@ use shimkeeper_proto::containerd::services::containers::v1 as containers;
 use shimkeeper_proto::containerd::services::containers::v1::containers_client::ContainersClient;
 use shimkeeper_proto::containerd::services::tasks::v1 as wire;
 use shimkeeper_proto::containerd::services::tasks::v1::tasks_client::TasksClient;
+use shimkeeper_testkit::Session;
 
 use super::transcript::Transcript;
-use crate::session::Session;
 use crate::specs::spec;
 use crate::support::until;
 

@@ -14,10 +14,9 @@ use shimkeeper_proto::containerd::services::events::v1::events_client::EventsCli
 use shimkeeper_proto::containerd::services::events::v1::{PublishRequest, SubscribeRequest};
 use shimkeeper_proto::containerd::types::Envelope;
 use shimkeeper_proto::google::protobuf::Any;
-use shimkeeper_testkit::TestDirs;
+use shimkeeper_testkit::{Session, TestDirs};
 use tonic::{Response, Status, Streaming};
 
-use crate::session::Session;
 use crate::specs::Specs;
 use crate::support::PATIENCE;
 

@@ -12,10 +12,10 @@ use shimkeeper_proto::containerd::services::containers::v1::containers_client::C
 use shimkeeper_proto::containerd::services::tasks::v1 as tasks;
 use shimkeeper_proto::containerd::services::tasks::v1::tasks_client::TasksClient;
 use shimkeeper_proto::containerd::v1::types::Status as State;
+use shimkeeper_testkit::Session;
 use tokio::task::JoinSet;
 use tonic::Status;
 
-use crate::session::Session;
 use crate::specs::Specs;
 use crate::support::{Daemon, PATIENCE};
 

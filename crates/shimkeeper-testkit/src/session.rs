@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A client of a daemon's own API for tests that no command line can play: one HTTP/2 session, calls in a namespace or
-//! in none. Made of the stubs and hyper alone, so that it speaks to containerd and to us in the same way.
+//! A client's HTTP/2 session with a daemon, for the generated stubs: with as little between a call and the wire as can
+//! be, and nothing that dials again. It is no part of the product, so that what is tested and measured is not either.
 
+use std::os::unix::net;
 use std::path::Path;
 use std::task::{Context, Poll};
 
@@ -19,7 +20,7 @@ const NAMESPACE: &str = "containerd-namespace";
 
 /// The session. A clone is the same one.
 #[derive(Clone, Debug)]
-pub(crate) struct Session {
+pub struct Session {
     send: SendRequest<Body>,
     namespace: Option<HeaderValue>,
 }
@@ -36,26 +37,43 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Owner {
 
 impl Session {
     /// Connects to a daemon's socket.
-    pub(crate) async fn open(socket: &Path) -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    /// As those of the socket and of HTTP/2.
+    pub async fn open(socket: &Path) -> std::io::Result<Self> {
+        Self::with(UnixStream::connect(socket).await?).await
+    }
+
+    /// Over a connection that there is.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub async fn over(stream: net::UnixStream) -> std::io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Self::with(UnixStream::from_std(stream)?).await
+    }
+
+    async fn with(stream: UnixStream) -> std::io::Result<Self> {
         let owner = Owner::default();
-        let stream = TokioIo::new(UnixStream::connect(socket).await?);
-        let opened = http2::handshake(owner.clone(), stream).await;
+        let opened = http2::handshake(owner.clone(), TokioIo::new(stream)).await;
         let (send, session) = opened.map_err(std::io::Error::other)?;
-        owner.0.spawn(async {
-            // The calls it fails say so.
-            let _ = session.await;
-        });
+        // The calls that it fails tell of it.
+        owner.0.spawn(session);
         Ok(Self { send, namespace: None })
     }
 
     /// Whether the daemon has not left it yet, as far as that is known.
-    pub(crate) fn lives(&self) -> bool {
+    pub fn lives(&self) -> bool {
         !self.send.is_closed()
     }
 
     /// The same session, for calls in this namespace.
-    pub(crate) fn within(&self, namespace: &str) -> Self {
-        Self { namespace: Some(namespace.parse().unwrap()), ..self.clone() }
+    ///
+    /// # Panics
+    /// If the namespace cannot be in a header.
+    #[must_use]
+    pub fn within(&self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.parse().expect("a namespace")), ..self.clone() }
     }
 }
 
@@ -69,10 +87,12 @@ impl Service<Request<Body>> for Session {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // HTTP wants to know where it goes; a socket has no name.
-        let path = request.uri().path_and_query().cloned();
-        let whole = Uri::builder().scheme("http").authority("localhost").path_and_query(path.unwrap());
-        *request.uri_mut() = whole.build().unwrap();
+        if request.uri().authority().is_none() {
+            // HTTP wants to know where it goes; a socket has no name.
+            let path = request.uri().path_and_query().cloned().expect("every call has a path");
+            let whole = Uri::builder().scheme("http").authority("localhost").path_and_query(path);
+            *request.uri_mut() = whole.build().expect("its parts are");
+        }
         if let Some(namespace) = &self.namespace {
             request.headers_mut().insert(NAMESPACE, namespace.clone());
         }
