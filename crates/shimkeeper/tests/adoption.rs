@@ -17,7 +17,7 @@ mod waiting;
 
 use std::time::Duration;
 
-use keeper::{Keeper, config, create, key};
+use keeper::{Keeper, config, create, key, running};
 use rustix::process::{Pid, Signal, kill_process};
 use shimkeeper::events::{Filters, Subscription, TaskEvent};
 use shimkeeper::{Kind, Manager, Provenance, Status, Task, Verdict};
@@ -126,9 +126,7 @@ async fn a_killed_program_finds_its_tasks_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exit_while_away_is_kept_and_announced_once() {
     let dirs = TestDirs::new();
-    let manager = Manager::open(config(&dirs)).await.unwrap();
-    let task = create(&manager, "a", ["sleep"]).await;
-    let pid = task.start().await.unwrap();
+    let (manager, _, pid) = running(&dirs).await;
     manager.detach().await;
     signal(pid, Signal::TERM);
     gone(pid).await;
@@ -155,9 +153,7 @@ async fn an_exit_while_away_is_kept_and_announced_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shim_that_died_while_away_is_cleared_up_and_its_end_announced() {
     let dirs = TestDirs::new();
-    let manager = Manager::open(config(&dirs)).await.unwrap();
-    let task = create(&manager, "a", ["sleep"]).await;
-    task.start().await.unwrap();
+    let (manager, task, _) = running(&dirs).await;
     let shim = task.shim_pid().unwrap();
     manager.detach().await;
     signal(shim, Signal::KILL);
@@ -179,9 +175,7 @@ async fn a_shim_that_died_while_away_is_cleared_up_and_its_end_announced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_shim_is_kept_and_comes_back() {
     let dirs = TestDirs::new();
-    let manager = Manager::open(config(&dirs)).await.unwrap();
-    let task = create(&manager, "a", ["sleep"]).await;
-    let pid = task.start().await.unwrap();
+    let (manager, task, pid) = running(&dirs).await;
     let shim = task.shim_pid().unwrap();
     manager.detach().await;
     stop_process(shim);
@@ -207,9 +201,7 @@ async fn a_stuck_shim_is_kept_and_comes_back() {
 async fn a_damaged_or_missing_address_costs_nothing() {
     for damage in ["", "{", r#"{"version":9,"address":"unix:///x","protocol":"ttrpc"}"#, "removed"] {
         let dirs = TestDirs::new();
-        let manager = Manager::open(config(&dirs)).await.unwrap();
-        let task = create(&manager, "a", ["sleep"]).await;
-        let pid = task.start().await.unwrap();
+        let (manager, task, pid) = running(&dirs).await;
         let file = task.bundle().join("bootstrap.json");
         manager.detach().await;
         match damage {
@@ -223,9 +215,7 @@ async fn a_damaged_or_missing_address_costs_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_without_our_record_is_adopted_by_what_it_says_itself() {
     let dirs = TestDirs::new();
-    let manager = Manager::open(config(&dirs)).await.unwrap();
-    let task = create(&manager, "a", ["sleep"]).await;
-    let pid = task.start().await.unwrap();
+    let (manager, task, pid) = running(&dirs).await;
     std::fs::remove_file(task.bundle().join("shimkeeper.json")).unwrap();
     manager.detach().await;
 
@@ -235,9 +225,7 @@ async fn a_bundle_without_our_record_is_adopted_by_what_it_says_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unlinked_socket_kills_nobody() {
     let dirs = TestDirs::new();
-    let manager = Manager::open(config(&dirs)).await.unwrap();
-    let task = create(&manager, "a", ["sleep"]).await;
-    let pid = task.start().await.unwrap();
+    let (manager, task, pid) = running(&dirs).await;
     let shim = task.shim_pid().unwrap();
     manager.detach().await;
     for socket in std::fs::read_dir(dirs.sockets()).unwrap() {

@@ -34,6 +34,14 @@ pub(crate) async fn create<const N: usize>(manager: &Manager, id: &str, args: [&
     manager.create(request).await.unwrap()
 }
 
+/// A manager and its only task, which runs as this process.
+pub(crate) async fn running(dirs: &TestDirs) -> (Manager, Task, u32) {
+    let manager = Manager::open(config(dirs)).await.unwrap();
+    let task = create(&manager, "a", ["sleep"]).await;
+    let pid = task.start().await.unwrap();
+    (manager, task, pid)
+}
+
 /// A process that keeps a task.
 pub(crate) struct Keeper {
     child: Child,

@@ -8,7 +8,7 @@ use shimkeeper::events::Filters;
 use shimkeeper::{CreateTask, Deadlines, Kind, Manager, Status, Verdict};
 use shimkeeper_testkit::{Act, Method, Script, TestDirs, TestSpec, When, stop_process};
 
-use super::keeper::{config, create, key};
+use super::keeper::{config, create, key, running};
 use super::{Duration, PATIENCE, clear, nothing_left, signal, within};
 
 /// A manager that is patient with shims, so that only what is waited for here ends a wait.
@@ -120,9 +120,7 @@ async fn a_bundle_that_cannot_be_cleared_up_stays_in_sight_until_it_can() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_no_fifo_is_no_reason_to_leave_a_task() {
     let dirs = TestDirs::new();
-    let manager = Manager::open(config(&dirs)).await.unwrap();
-    let task = create(&manager, "a", ["sleep"]).await;
-    let pid = task.start().await.unwrap();
+    let (manager, task, pid) = running(&dirs).await;
     let log = task.bundle().join("log");
     manager.detach().await;
     std::fs::remove_file(&log).unwrap();
@@ -133,9 +131,7 @@ async fn a_log_that_is_no_fifo_is_no_reason_to_leave_a_task() {
 #[tokio::test(flavor = "multi_thread")]
 async fn leaving_waits_for_no_adoption() {
     let dirs = TestDirs::new();
-    let manager = Manager::open(config(&dirs)).await.unwrap();
-    let task = create(&manager, "a", ["sleep"]).await;
-    let pid = task.start().await.unwrap();
+    let (manager, task, pid) = running(&dirs).await;
     let shim = task.shim_pid().unwrap();
     manager.detach().await;
     stop_process(shim);
