@@ -186,7 +186,7 @@ impl StateDirs {
 
 /// Whether a directory is in memory, where no operation on a file waits for a device. One that is missing is where it
 /// would be made. Where that cannot be found out, it is not.
-pub fn is_in_memory(path: &Path) -> bool {
+fn is_in_memory(path: &Path) -> bool {
     let found = path.ancestors().find_map(|path| match rustix::fs::statfs(path) {
         Err(Errno::NOENT) => None,
         found => Some(found),

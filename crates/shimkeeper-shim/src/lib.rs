@@ -31,7 +31,7 @@ pub use bundle::{Bundle, BundleDraft, BundleError, BundleSpec, Swept};
 pub use call::{Call, CallError, Cause};
 pub use connection::{CloseReason, Connection};
 pub use dial::{DialError, DialMode};
-pub use dirs::{DirsError, Listing, RemoveDirsError, StateDirs, is_in_memory};
+pub use dirs::{DirsError, Listing, RemoveDirsError, StateDirs};
 pub use fs::{Durability, FsError, write_atomic};
 pub use identity::{
     AttachLock, BootId, Cgroup, IdentityError, ParseBootIdError, Pidfd, ProcessExit, ProcessIdentity,
