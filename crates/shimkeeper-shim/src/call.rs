@@ -20,17 +20,25 @@ pub struct Call {
     pub timeout: Option<Duration>,
     /// The trace it belongs to.
     pub trace: TraceContext,
+    /// Whether another call on the same connection follows at once, so that both leave together.
+    pub more_follow: bool,
 }
 
 impl Call {
     /// A call that may take this long, in no trace.
     pub fn within(timeout: Duration) -> Self {
-        Self { timeout: Some(timeout), trace: TraceContext::default() }
+        Self { timeout: Some(timeout), ..Self::default() }
     }
 
     /// A call without a deadline, in no trace.
     pub fn unbounded() -> Self {
         Self::default()
+    }
+
+    /// The same call, which waits to leave for another one that follows at once.
+    pub fn before_another(mut self) -> Self {
+        self.more_follow = true;
+        self
     }
 
     /// The same call as a part of this trace.

@@ -67,6 +67,8 @@ pub struct CallOptions {
     pub timeout: Option<Duration>,
     /// What travels beside the request.
     pub metadata: Metadata,
+    /// Whether another call follows at once, so that both leave together, and the peer wakes up once for both.
+    pub more_follow: bool,
 }
 
 /// What the clones of a client have in common; its end is theirs.
@@ -163,7 +165,7 @@ impl Client {
     }
 
     async fn exchange(&self, encoder: &Encoder<'_>, options: &CallOptions) -> Result<Bytes, CallError> {
-        let call = self.handle.shared.call(encoder);
+        let call = self.handle.shared.call(encoder, options.more_follow);
         let envelope = match options.timeout {
             None => call.await?,
             Some(timeout) => {

@@ -40,7 +40,7 @@ impl TtrpcClient {
         for (key, value) in call.trace.pairs() {
             metadata = metadata.with(key, value);
         }
-        let options = CallOptions { timeout: call.timeout, metadata };
+        let options = CallOptions { timeout: call.timeout, metadata, more_follow: call.more_follow };
         self.0.unary_bytes(method.service, method.name, request, &options).await.map_err(Cause::from)
     }
 

@@ -92,6 +92,7 @@ mod tests {
             let options = CallOptions {
                 timeout: Some(Duration::from_millis(1)),
                 metadata: Metadata::new().with("a", "1").with("b", "2"),
+                ..CallOptions::default()
             };
             let append = |frame: &mut Vec<u8>| frame.extend_from_slice(payload);
             let encoder = Encoder::new("s.S", "M", &options, payload.len(), &append);

@@ -46,8 +46,8 @@ impl Shared {
         }
     }
 
-    /// Sends a request and waits for its response envelope.
-    pub(super) async fn call(&self, encoder: &Encoder<'_>) -> Reply {
+    /// Sends a request, alone or with those that follow, and waits for its response envelope.
+    pub(super) async fn call(&self, encoder: &Encoder<'_>, more_follow: bool) -> Reply {
         let frame_len = encoder.frame_len()?;
         let _admitted = self
             .admission
@@ -62,7 +62,7 @@ impl Shared {
             let id = calls.open(sender)?;
             frame[4..8].copy_from_slice(&id.to_be_bytes());
             buf.put_slice(&frame);
-            Ok::<_, CallError>((id, AtOnce::from(calls.len() == 1)))
+            Ok::<_, CallError>((id, AtOnce::from(calls.len() == 1 && !more_follow)))
         });
         drop(frame);
         let mut in_flight = InFlight { calls: &self.calls, id: id?, answered: false };

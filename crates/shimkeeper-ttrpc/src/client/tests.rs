@@ -14,7 +14,7 @@ use crate::frame::{Flags, MessageType, encode_into};
 use crate::sync::lock;
 
 fn options(timeout: Option<Duration>) -> CallOptions {
-    CallOptions { timeout, metadata: Metadata::new() }
+    CallOptions { timeout, ..CallOptions::default() }
 }
 
 async fn call(client: &Client, timeout: Option<Duration>) -> Result<Bytes, CallError> {
@@ -125,5 +125,48 @@ async fn an_answer_that_came_before_the_peer_hung_up_is_still_read() {
         assert_eq!(start.elapsed(), Duration::from_secs(1), "no longer than for the last words");
         let after = call(&client, None).await;
         assert!(matches!(after, Err(CallError::Closed(CloseReason::PeerClosed))), "{after:?}");
+    }
+}
+
+/// Takes everything, notes how much at a time, and never has anything to read.
+struct Notes(Arc<Mutex<Vec<usize>>>);
+
+impl AsyncRead for Notes {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        _into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Notes {
+    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        lock(&self.0).push(bytes.len());
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_another_one_follows_leaves_with_it() {
+    for (more_follow, writes) in [(false, 2), (true, 1)] {
+        let notes = Arc::<Mutex<Vec<usize>>>::default();
+        let (client, driver) = Client::new(Notes(Arc::clone(&notes)), ClientLimits::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver.run());
+        let patience = Some(Duration::from_secs(1));
+        let options = CallOptions { more_follow, ..options(patience) };
+        let outcomes = tokio::join!(client.unary_bytes("s", "m", b"", &options), call(&client, patience));
+        assert!(matches!(outcomes, (Err(CallError::Deadline { .. }), Err(CallError::Deadline { .. }))));
+        assert_eq!(lock(&notes).len(), writes);
     }
 }

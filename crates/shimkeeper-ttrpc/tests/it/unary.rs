@@ -97,7 +97,7 @@ async fn an_answer_that_is_no_message_is_a_decode_error() {
 async fn metadata_travels_in_order_and_in_lower_case() {
     let pair = Pair::new();
     let metadata = Metadata::new().with(NAMESPACE_KEY, "default").with("TraceParent", "00-Ab");
-    let options = CallOptions { timeout: None, metadata };
+    let options = CallOptions { metadata, ..CallOptions::default() };
     let answer: Blob = pair.client.unary(SERVICE, "Metadata", &Blob::default(), &options).await.unwrap();
     assert_eq!(answer.data, "containerd-namespace-ttrpc=default;traceparent=00-Ab");
 }
