@@ -9,6 +9,7 @@ mod draft;
 mod removal;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
@@ -26,6 +27,8 @@ pub use removal::Swept;
 pub struct Bundle {
     dirs: StateDirs,
     key: TaskKey,
+    /// Its directory, where it is held open.
+    held: Option<Arc<Dir>>,
 }
 
 /// Why a bundle could not be made, read or removed.
@@ -80,12 +83,28 @@ impl Bundle {
     /// # Errors
     /// [`BundleError::NotFound`] if there is none.
     pub fn open(dirs: &StateDirs, key: &TaskKey) -> Result<Self, BundleError> {
-        let bundle = Self { dirs: dirs.clone(), key: key.clone() };
+        Ok(Self::open_held(dirs, key)?.released())
+    }
+
+    /// The same, with its directory open, so that what is done to it in a row is cheap. Not to be kept for longer: see
+    /// [`Bundle::released`].
+    ///
+    /// # Errors
+    /// As [`Bundle::open`].
+    pub fn open_held(dirs: &StateDirs, key: &TaskKey) -> Result<Self, BundleError> {
+        let mut bundle = Self { dirs: dirs.clone(), key: key.clone(), held: None };
         match bundle.handle() {
-            Ok(_) => Ok(bundle),
-            Err(error) if error.is(Errno::NOENT) => Err(BundleError::NotFound { key: key.clone() }),
-            Err(error) => Err(BundleError::Fs(error)),
+            Ok(dir) => bundle.held = Some(dir),
+            Err(error) if error.is(Errno::NOENT) => return Err(BundleError::NotFound { key: key.clone() }),
+            Err(error) => return Err(BundleError::Fs(error)),
         }
+        Ok(bundle)
+    }
+
+    /// The bundle with its directory not open: held open, it could not be unmounted, and costs a descriptor.
+    #[must_use]
+    pub fn released(self) -> Self {
+        Self { held: None, ..self }
     }
 
     /// Whose it is.
@@ -137,9 +156,12 @@ impl Bundle {
         Ok(self.handle()?.write_atomic(name, bytes, mode, durability)?)
     }
 
-    /// Opened anew each time: a bundle that is held open could not be unmounted, and costs a descriptor.
-    pub(crate) fn handle(&self) -> Result<Dir, FsError> {
-        self.dirs.state_tasks()?.open_dir(dirs::relative(&self.key))
+    /// Opened anew each time, unless it is [held open](Bundle::open_held).
+    pub(crate) fn handle(&self) -> Result<Arc<Dir>, FsError> {
+        match &self.held {
+            Some(dir) => Ok(Arc::clone(dir)),
+            None => Ok(Arc::new(self.dirs.state_tasks()?.open_dir(dirs::relative(&self.key))?)),
+        }
     }
 }
 

@@ -133,10 +133,14 @@ impl LogPump {
 
 fn open_fifo(bundle: &Bundle) -> Result<Option<OwnedFd>, LogError> {
     let dir = bundle.handle()?;
-    dir.make_fifo(NAME, MODE)?;
     // Looked at before it is opened: opening a device can already do something.
+    let mut found = dir.stat(NAME)?;
+    if found.is_none() {
+        dir.make_fifo(NAME, MODE)?;
+        found = dir.stat(NAME)?;
+    }
     let is_fifo = |mode| FileType::from_raw_mode(mode) == FileType::Fifo;
-    if !dir.stat(NAME)?.is_some_and(|stat| is_fifo(stat.st_mode)) {
+    if !found.is_some_and(|stat| is_fifo(stat.st_mode)) {
         return Ok(None);
     }
     let fd = dir.open_file(NAME, OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY)?;

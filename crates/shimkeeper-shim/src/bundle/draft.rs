@@ -46,7 +46,7 @@ impl BundleDraft {
     /// # Errors
     /// [`BundleError::AlreadyExists`] if there is one; any other error leaves nothing behind.
     pub fn create(dirs: &StateDirs, key: &TaskKey, spec: &BundleSpec<'_>) -> Result<Self, BundleError> {
-        let bundle = Bundle { dirs: dirs.clone(), key: key.clone() };
+        let bundle = Bundle { dirs: dirs.clone(), key: key.clone(), held: None };
         let mut draft = Self { bundle, made_bundle: false, made_work: false };
         // What was made before a failure goes when `draft` is dropped here.
         draft.build(spec)?;

@@ -95,7 +95,7 @@ impl StateDirs {
     /// # Errors
     /// [`BundleError`] naming what is in the way.
     pub fn remove_work_dir(&self, key: &TaskKey) -> Result<(), BundleError> {
-        remove_work_dir(&Bundle { dirs: self.clone(), key: key.clone() })
+        remove_work_dir(&Bundle { dirs: self.clone(), key: key.clone(), held: None })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -127,17 +127,30 @@ impl Dir {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(self.error("read as a regular file", name, Errno::INVAL));
         }
-        let mut bytes = Vec::new();
-        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-        File::from(fd)
-            .take(most)
-            .read_to_end(&mut bytes)
-            .map_err(|source| FsError::new("read", self.path.join(name), source))?;
+        let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
+        let bytes = read_up_to(&fd, size, limit).map_err(|errno| self.error("read", name, errno))?;
         if bytes.len() > limit {
             return Err(self.error("read", name, Errno::FBIG));
         }
         Ok(Some(bytes))
     }
+}
+
+/// What is in a regular file of about this size, and a byte more than `limit` at most: with one read, if that is the size.
+fn read_up_to(fd: &OwnedFd, size: usize, limit: usize) -> Result<Vec<u8>, Errno> {
+    let mut bytes = Vec::with_capacity(size.min(limit) + 1);
+    while bytes.len() <= limit {
+        let room = bytes.capacity() - bytes.len();
+        match rustix::io::read(fd, rustix::buffer::spare_capacity(&mut bytes)) {
+            Ok(0) => break,
+            // All that there was when its size was asked for, and nothing came since.
+            Ok(read) if read < room && bytes.len() >= size => break,
+            Ok(_) => bytes.reserve(1),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(bytes)
 }
 
 // === changing ===

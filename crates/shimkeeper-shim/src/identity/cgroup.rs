@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::io::Errno;
@@ -66,13 +67,19 @@ impl Cgroup {
     /// Whether it can be a container's own: below the kernel's groups, and none of `strangers` is in it. One that came
     /// from a file has to be asked this again.
     pub fn is_private(&self, strangers: &[u32]) -> bool {
+        self.private_pids(strangers).is_some()
+    }
+
+    /// The processes in it, if it can be a container's own, which is asked as [`Cgroup::is_private`] does.
+    pub fn private_pids(&self, strangers: &[u32]) -> Option<Vec<u32>> {
         let is_below = |dir: &Path| {
             dir.strip_prefix(ROOT)
                 .is_ok_and(|path| path.components().all(|c| matches!(c, Component::Normal(_))))
         };
-        is_below(&self.dir)
-            && self.memory.as_deref().is_none_or(is_below)
-            && self.pids().is_ok_and(|pids| !pids.iter().any(|pid| strangers.contains(pid)))
+        if !is_below(&self.dir) || !self.memory.as_deref().is_none_or(is_below) {
+            return None;
+        }
+        self.pids().ok().filter(|pids| !pids.iter().any(|pid| strangers.contains(pid)))
     }
 
     /// Its name, for people.
@@ -159,6 +166,10 @@ impl Cgroup {
                 Err(error)
                     if is_gone(&error) || error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}
                 Err(error) => return Err(error),
+            }
+            // Two links, its name and its own dot: then there is none below it.
+            if fs::metadata(&group).is_ok_and(|group| group.nlink() == 2) {
+                continue;
             }
             match fs::read_dir(&group) {
                 Ok(entries) => groups.extend(

@@ -53,6 +53,21 @@ impl Pidfd {
     /// # Errors
     /// [`IdentityError`] if that cannot be found out.
     pub fn open(identity: &ProcessIdentity) -> Result<Option<Self>, IdentityError> {
+        Self::open_if(identity, || Ok(ProcessIdentity::of(identity.pid)? == Some(*identity)))
+    }
+
+    /// The same; `None` also if it has ended and waits for its parent.
+    ///
+    /// # Errors
+    /// As [`Pidfd::open`].
+    pub fn open_living(identity: &ProcessIdentity) -> Result<Option<Self>, IdentityError> {
+        Self::open_if(identity, || identity.is_alive())
+    }
+
+    fn open_if(
+        identity: &ProcessIdentity,
+        is_meant: impl FnOnce() -> Result<bool, IdentityError>,
+    ) -> Result<Option<Self>, IdentityError> {
         let Some(pid) = i32::try_from(identity.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
         let fd = match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
             Ok(fd) => fd,
@@ -61,8 +76,7 @@ impl Pidfd {
             Err(errno) => return Err(identity.failed("open", errno.into())),
         };
         // Opened first and compared then: whoever has the pid now is the one that was opened.
-        let same = ProcessIdentity::of(identity.pid)? == Some(*identity);
-        Ok(same.then_some(Self { fd, identity: *identity }))
+        Ok(is_meant()?.then_some(Self { fd, identity: *identity }))
     }
 
     /// Whose it is.
