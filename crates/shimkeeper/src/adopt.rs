@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shimkeeper_core::{Incarnation, TaskKey};
+use shimkeeper_shim::BundleError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::env::Env;
@@ -25,15 +27,18 @@ use crate::group::Seat;
 use crate::registry::{Entry, Reservation};
 use crate::role::Role;
 
-use bundle::Sight;
+use bundle::{Papers, Sight};
 pub use report::{Adoption, Verdict};
 use verdict::Stranded;
 
 /// Bundles looked at at the same time.
-const AT_ONCE: usize = 32;
+const AT_ONCE: u32 = 32;
 
 /// After this time a bundle does not count among those any more.
 const SLOW: Duration = Duration::from_millis(100);
+
+/// How long shims are not waited for because others have not been asked yet who they are.
+const RUSH: Duration = Duration::from_secs(1);
 
 /// First and longest wait before a bundle that nothing could be made of is looked at again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -43,6 +48,8 @@ struct Found {
     role: Role,
     key: TaskKey,
     reservation: Reservation,
+    /// What its files say, or why they do not, until that is used.
+    papers: Option<Result<Papers, BundleError>>,
     /// Taken for all bundles before there is a verdict on any, so that none ends a shim that another one needs.
     seat: Option<Seat>,
 }
@@ -73,36 +80,42 @@ fn list(env: &Env) -> Result<Vec<Found>, Error> {
         let registry = env.registry_of(role);
         found.extend(listing.found.into_iter().filter_map(|key| {
             let reservation = registry.reserve(&key, Incarnation::fresh(), Entry::Adopting(None)).ok()?;
-            Some(Found { role, key, reservation, seat: None })
+            Some(Found { role, key, reservation, papers: None, seat: None })
         }));
     }
     Ok(found)
 }
 
-/// Seats every bundle that says where its shim listens.
-async fn seat(env: &Arc<Env>, mut found: Vec<Found>) -> Vec<Found> {
+/// Reads every bundle, and seats those that say where their shim listens.
+async fn read(env: &Arc<Env>, mut found: Vec<Found>) -> Vec<Found> {
     let scope = env.scope.clone();
     let env = env.clone();
-    let seated = scope.spawn_blocking(move || {
+    let read = scope.spawn_blocking(move || {
         for bundle in &mut found {
-            let address = bundle::address(env.dirs_of(bundle.role), &bundle.key);
-            bundle.seat = address.and_then(|at| env.groups.seat(&bundle.key.namespace, &at).ok());
+            let papers = Papers::read(env.dirs_of(bundle.role), &bundle.key);
+            let address = papers.as_ref().ok().and_then(Papers::address);
+            bundle.seat = address.and_then(|at| env.groups.seat(&bundle.key.namespace, at).ok());
+            bundle.papers = Some(papers);
         }
         found
     });
     // Lost only in a panic, and with it what is adopted: the ids are let go of.
-    seated.await.unwrap_or_default()
+    read.await.unwrap_or_default()
 }
 
 async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>) {
-    let found = seat(&env, found).await;
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
+    let found = read(&env, found).await;
+    let turns = Arc::new(Semaphore::new(AT_ONCE as usize));
     let progress = Arc::new(progress);
     let sight = Arc::<Sight>::default();
+    let began = Instant::now();
     // Not their handles, which would keep what each took until the last has ended.
     let jobs = TaskTracker::new();
     for bundle in found {
         let Ok(turn) = turns.clone().acquire_owned().await else { break };
+        if began.elapsed() > RUSH {
+            env.rush_is_over.cancel();
+        }
         let (env, progress, sight) = (env.clone(), progress.clone(), sight.clone());
         env.scope.clone().spawn(jobs.track_future(async move {
             let leave = env.scope.detach_token().clone();
@@ -111,11 +124,21 @@ async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>
             leave.run_until_cancelled(concluding).await;
         }));
     }
+    // All back: who is not done by now is slow, and nobody else waits for that.
+    drop(turns.acquire_many(AT_ONCE).await);
     jobs.close();
+    if !jobs.is_empty() {
+        env.rush_is_over.cancel();
+    }
     // One that panicked counts as ended, and has let go of its id; the others are not concerned.
     jobs.wait().await;
-    sweep_work_dirs(&env).await;
+    let mut swept = pin!(sweep_work_dirs(&env));
+    if timeout(RUSH, &mut swept).await.is_err() {
+        env.rush_is_over.cancel();
+        swept.await;
+    }
     progress.send_modify(Adoption::finish);
+    env.rush_is_over.cancel();
 }
 
 /// Comes to a verdict on one bundle.
@@ -142,7 +165,7 @@ async fn conclude(
 
 /// Gives the turn away as soon as it is plain that this one is slow, so that many stuck shims do not delay the others.
 async fn with_turn<T>(mut attempt: impl Future<Output = T> + Unpin, turn: OwnedSemaphorePermit) -> T {
-    if let Ok(done) = tokio::time::timeout(SLOW, &mut attempt).await {
+    if let Ok(done) = timeout(SLOW, &mut attempt).await {
         return done;
     }
     drop(turn);
@@ -169,7 +192,11 @@ async fn try_again(env: Arc<Env>, mut stranded: Stranded, progress: Arc<watch::S
 
 fn tell(progress: &watch::Sender<Adoption>, role: Role, key: TaskKey, verdict: Verdict) {
     tracing::info!(?role, namespace = %key.namespace, task = %key.id, %verdict, "adoption");
-    progress.send_modify(|adoption| adoption.add(role, key, verdict));
+    // Seen by who looks; only the last one wakes those who wait for all.
+    progress.send_if_modified(|adoption| {
+        adoption.add(role, key, verdict);
+        false
+    });
 }
 
 /// Removes scratch directories that no bundle belongs to: after a reboot all of them.
@@ -181,6 +208,9 @@ async fn sweep_work_dirs(env: &Arc<Env>) {
             let (dirs, registry) = (env.dirs_of(role), env.registry_of(role));
             let Ok(listing) = dirs.work_dirs() else { continue };
             for key in listing.found {
+                if registry.get(&key).is_some() {
+                    continue;
+                }
                 // Reserved while it goes, so that a task being created cannot lose its own.
                 let Ok(_reservation) = registry.reserve(&key, Incarnation::fresh(), Entry::Creating) else {
                     continue;

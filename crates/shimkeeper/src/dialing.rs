@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Dialing a shim, the first time and again after its connection was lost.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shimkeeper_core::{HasKind as _, Kind, Namespace, TaskKey};
-use shimkeeper_proto::containerd::task::v3::ConnectRequest;
+use shimkeeper_proto::containerd::task::v3::{ConnectRequest, StateRequest, StateResponse};
 use shimkeeper_shim::{BootstrapParams, Call, CallError, Connection, DialError, DialMode, ProcessIdentity};
 
 use crate::deadlines::Deadlines;
 use crate::env::Env;
 use crate::group::Seat;
 use crate::machine::Input;
-use crate::reconcile::{Finding, reconcile};
+use crate::reconcile::{Finding, Told, reconcile};
 use crate::role::Role;
 use crate::shim::Shim;
 use crate::task::denial;
@@ -45,9 +46,9 @@ pub(crate) async fn greet(
     role: Role,
     id: &str,
     connection: Connection,
-    deadline: Duration,
+    call: Call,
 ) -> Result<(Connection, Greeting), CallError> {
-    let call = Call::within(deadline).traced(trace::current());
+    let call = call.traced(trace::current());
     let request = ConnectRequest { id: id.to_owned() };
     let answer = match connection.connect(&call, &request).await {
         Ok(answer) => (connection, answer),
@@ -71,10 +72,19 @@ pub(crate) async fn greet(
 pub(crate) struct Whom<'a> {
     pub(crate) role: Role,
     pub(crate) key: &'a TaskKey,
+    /// The binary of its shim.
+    pub(crate) binary: &'a Path,
     /// The seat it has.
     pub(crate) seat: Option<&'a Seat>,
     /// The processes that it may be; whoever else answers is not believed. Anybody, if none is named.
     pub(crate) known: &'a [ProcessIdentity],
+}
+
+impl<'a> Whom<'a> {
+    /// The shim of a task that is in our care.
+    pub(crate) fn of(shim: &'a Shim, seat: Option<&'a Seat>, known: &'a [ProcessIdentity]) -> Self {
+        Self { role: shim.role, key: &shim.key, binary: shim.binary.path(), seat, known }
+    }
 }
 
 /// A shim that answers.
@@ -86,6 +96,9 @@ pub(crate) struct Answer {
     pub(crate) params: BootstrapParams,
     /// The seat at that place, if it is another than the one it had.
     pub(crate) seat: Option<Seat>,
+    /// What it told of its task's init in the same breath; `None` if it was not asked, or asked by a service that it does
+    /// not know.
+    pub(crate) told: Option<Box<Result<StateResponse, CallError>>>,
 }
 
 /// A shim that does not answer.
@@ -119,10 +132,11 @@ pub(crate) async fn reach(
 
 async fn ask(
     env: &Env,
-    Whom { role, key, seat, known }: Whom<'_>,
+    whom: Whom<'_>,
     deadlines: &Deadlines,
     params: BootstrapParams,
 ) -> Result<Answer, Silence> {
+    let Whom { role, key, seat, known, .. } = whom;
     let mut new_seat = None;
     let seat = match seat.filter(|seat| *seat.address() == params.address) {
         Some(seat) => seat,
@@ -138,13 +152,19 @@ async fn ask(
         reason: error.to_string(),
         nobody_listens: matches!(error, DialError::Missing { .. } | DialError::Refused { .. }),
     })?;
-    let greeted = greet(role, key.id.as_str(), connection.clone(), deadlines.state).await;
-    let reason = match greeted {
-        Ok((connection, Greeting { shim_pid })) => {
+    // Both at once: what it says of the task counts only if it is believed to be the task's shim.
+    let call = Call::within(deadlines.state);
+    let call = if role == Role::Task { call.before_another() } else { call };
+    let greeting = greet(role, key.id.as_str(), connection.clone(), call);
+    let state = async { Ok(Box::pin(state_of(env, whom, &connection, deadlines.state)).await) };
+    let reason = match tokio::try_join!(greeting, state) {
+        Ok(((believed, Greeting { shim_pid }), told)) => {
+            let told = told.filter(|_| believed.api() == connection.api());
+            let connection = believed;
             if known.is_empty() || shim_pid == 0 || known.iter().any(|known| known.pid == shim_pid) {
                 // An older service than was announced may have answered.
                 let params = BootstrapParams { api: connection.api(), ..params };
-                return Ok(Answer { connection, shim_pid, params, seat: new_seat });
+                return Ok(Answer { connection, shim_pid, params, seat: new_seat, told });
             }
             format!("its socket is answered by process {shim_pid}, not by {}", known[0].pid)
         }
@@ -152,6 +172,21 @@ async fn ask(
     };
     connection.close();
     Err(Silence { reason, nobody_listens: false })
+}
+
+/// What the shim says of its task's init; `None` of a sandbox, which is asked otherwise.
+async fn state_of(
+    env: &Env,
+    Whom { role, key, binary, .. }: Whom<'_>,
+    connection: &Connection,
+    deadline: Duration,
+) -> Option<Box<Result<StateResponse, CallError>>> {
+    if role == Role::Sandbox {
+        return None;
+    }
+    let request = StateRequest { id: key.id.to_string(), exec_id: String::new() };
+    let call = Call::within(deadline);
+    Some(Box::new(env.observed(binary, "State", connection.state(&call, &request)).await))
 }
 
 /// Dials a lost shim until it answers or is proven dead.
@@ -164,18 +199,22 @@ pub(crate) async fn redial(shim: &Arc<Shim>) -> Input {
         let places = whereabouts::of_shim(shim).await;
         let identity = shim.identity();
         let (seat, known) = (shim.seat(), identity.as_slice());
-        let whom = Whom { role: shim.role, key: &shim.key, seat: seat.as_deref(), known };
+        let whom = Whom::of(shim, seat.as_deref(), known);
+        let asking = shim.ledger.memo.ask();
         match reach(&shim.env, whom, &shim.deadlines(), places).await {
-            Ok(Answer { connection, .. }) => match reconcile(shim, &connection).await {
-                Finding::Silent(error) => shim.set_trouble(error.to_string()),
-                finding @ (Finding::Alive | Finding::Ended | Finding::Absent) => {
-                    shim.set_connection(connection);
-                    if matches!(finding, Finding::Absent) {
-                        denial::heard(shim);
+            Ok(Answer { connection, told, .. }) => {
+                let told = told.map(|answer| Told { asking, answer });
+                match reconcile(shim, &connection, told).await {
+                    Finding::Silent(error) => shim.set_trouble(error.to_string()),
+                    finding @ (Finding::Alive | Finding::Ended | Finding::Absent) => {
+                        shim.set_connection(connection);
+                        if matches!(finding, Finding::Absent) {
+                            denial::heard(shim);
+                        }
+                        return Input::Dialed;
                     }
-                    return Input::Dialed;
                 }
-            },
+            }
             Err(silence) => shim.set_trouble(silence.reason),
         }
         tokio::time::sleep(wait).await;

@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shimkeeper_core::{HasKind, Incarnation, TaskKey};
 use shimkeeper_events::{Envelope, Exchange};
 use shimkeeper_shim::{BootId, DialectMemory, LaunchContext, Runtime, SearchPath, StateDirs};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::attaching::Attaching;
 use crate::config::Config;
@@ -49,9 +50,13 @@ pub(crate) struct Env {
     pub(crate) groups: Groups,
     pub(crate) infos: Infos,
     pub(crate) exchange: Exchange,
+    /// How many events of tasks have come in, whether or not there is such a task.
+    pub(crate) task_events: AtomicU64,
     /// Where events are kept; none if the embedder does not want them kept.
     pub(crate) journaling: Option<Arc<Journaling>>,
     pub(crate) scope: Scope,
+    /// Cancelled once every shim that was found at the start has been asked who it is, but for those that are slow.
+    pub(crate) rush_is_over: CancellationToken,
     pub(crate) attaching: Attaching,
     /// Bounds how many shim binaries run at once: a thousand creates must not be a thousand forks.
     pub(crate) launches: Semaphore,

@@ -8,6 +8,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -153,8 +154,11 @@ async fn take_in_task_event(
     envelope: &Arc<Envelope>,
     sender: Option<u32>,
 ) {
+    // Before it is looked for: whoever puts it there sees then that something came.
+    env.task_events.fetch_add(1, Ordering::Relaxed);
     let Some(Entry::Shim(shim) | Entry::Adopting(Some(shim))) = env.registry.get(key) else {
-        // Late, from a task that is over and whose end has been told.
+        // Late, from a task that is over and whose end has been told; or early, from one that was found and has no shim
+        // here yet, which is asked what it is then.
         dropped(env, Dropped::NoTask);
         tracing::debug!(
             namespace = %key.namespace, task = %key.id, topic = %envelope.topic(),

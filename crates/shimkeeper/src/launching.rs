@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use shimkeeper_core::{Any, Incarnation, SandboxId, TaskKey};
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, BundleDraft, BundleSpec, Connection, DialMode, Durability, LogPump,
-    Runtime, ShimBinary, resolve,
+    Address, BootstrapParams, Bundle, BundleDraft, BundleSpec, Call, Connection, DialMode, Durability,
+    LogPump, Runtime, ShimBinary, resolve,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -336,7 +336,7 @@ async fn dial_and_greet(
     let (id, deadline) = (draft.bundle.key().id.as_str(), draft.deadlines.dial);
     let connection =
         seat.connect(&draft.env, params, mode, deadline).await.map_err(|e| Error::new(Step::Dial, e))?;
-    let greet = dialing::greet(draft.role, id, connection.clone(), deadline);
+    let greet = dialing::greet(draft.role, id, connection.clone(), Call::within(deadline));
     draft.env.observed(draft.binary.path(), "Connect", Box::pin(greet)).await.map_err(|e| {
         connection.close();
         Error::new(Step::Probe, e)

@@ -19,7 +19,8 @@ pub(crate) use book::{Book, Fact, Notice, Phase, Process, Told};
 
 use crate::error::Refused;
 use crate::exits::ExitRecord;
-use crate::memo::Memo;
+use crate::memo::{Asking, Memo};
+use crate::state::ProcessState;
 
 /// The ledger of one task. Its supervisor, its handles and the event endpoint share it.
 #[derive(Debug)]
@@ -66,14 +67,16 @@ impl Ledger {
 
     /// Changes the book and wakes whoever waits for it.
     fn change<T>(&self, f: impl FnOnce(&mut Book) -> T) -> T {
-        let answer = {
-            let mut pages = self.pages();
-            let answer = f(&mut pages.book);
-            pages.answer_waiters();
-            answer
-        };
+        let answer = self.turn(f);
         self.memo.stir();
         self.changed.notify_waiters();
+        answer
+    }
+
+    fn turn<T>(&self, f: impl FnOnce(&mut Book) -> T) -> T {
+        let mut pages = self.pages();
+        let answer = f(&mut pages.book);
+        pages.answer_waiters();
         answer
     }
 
@@ -132,9 +135,23 @@ impl Ledger {
         self.change(|book| book.set_phase(process, phase, Some(pid)));
     }
 
+    /// The same of one that has not ended, whose state is then known from that.
+    pub(crate) fn found_alive(
+        &self,
+        process: &ProcessKey,
+        phase: Phase,
+        asking: Asking,
+        state: &ProcessState,
+    ) {
+        self.turn(|book| book.set_phase(process, phase, Some(state.pid)));
+        self.memo.stir_but_keep(asking, process, state);
+        self.changed.notify_waiters();
+    }
+
     /// Whether nobody watches the process yet; from now on somebody does.
     pub(crate) fn take_watch(&self, process: &ProcessKey) -> bool {
-        self.change(|book| book.take_watch(process))
+        // Of the process itself this tells nothing.
+        self.turn(|book| book.take_watch(process))
     }
 
     /// The shim has refused to start it: it may be tried again.

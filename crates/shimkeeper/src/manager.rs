@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use shimkeeper_core::{Any, SandboxKey, TaskKey};
@@ -429,8 +429,10 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         groups: Groups::default(),
         infos: Infos::default(),
         exchange,
+        task_events: AtomicU64::new(0),
         journaling: config.journal.map(|limits| Journaling::new(dirs.root(), limits)),
         scope: Scope::over(dirs.state_is_in_memory()),
+        rush_is_over: CancellationToken::new(),
         attaching: if config.overlap_grace_period { Attaching::default() } else { Attaching::disabled() },
         // A launch is mostly start-up of a Go program: a few more than there are cores keep the cores busy.
         launches: Semaphore::new(parallel * 4),

@@ -31,11 +31,12 @@ impl Memo {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something was heard.
-    pub(crate) fn stir(&self) {
+    /// Something was heard; answers the moment after.
+    pub(crate) fn stir(&self) -> Asking {
         let mut kept = self.lock();
         kept.stirred += 1;
         kept.states.clear();
+        Asking(kept.stirred)
     }
 
     /// The state, if nothing was heard since it was told.
@@ -55,6 +56,14 @@ impl Memo {
         let mut kept = self.lock();
         if lasts && kept.stirred == asking.0 {
             kept.states.insert(process.clone(), state.clone());
+        }
+    }
+
+    /// As [`Memo::stir`], where it is this very answer that was heard, which is kept then.
+    pub(crate) fn stir_but_keep(&self, asking: Asking, process: &ProcessKey, state: &ProcessState) {
+        let after = self.stir();
+        if after.0 == asking.0 + 1 {
+            self.keep(after, process, state);
         }
     }
 }
@@ -82,6 +91,20 @@ mod tests {
         memo.stir();
         memo.keep(asking, &ProcessKey::Init, &running);
         assert_eq!(memo.get(&ProcessKey::Init), None, "it may be older than what was heard");
+    }
+
+    #[test]
+    fn what_was_heard_is_kept_if_it_was_all_that_was() {
+        let memo = Memo::default();
+        let (running, paused) = (state(2), state(4));
+        memo.keep(memo.ask(), &ProcessKey::Init, &paused);
+        memo.stir_but_keep(memo.ask(), &ProcessKey::Init, &running);
+        assert_eq!(memo.get(&ProcessKey::Init), Some(running.clone()));
+
+        let asking = memo.ask();
+        memo.stir();
+        memo.stir_but_keep(asking, &ProcessKey::Init, &running);
+        assert_eq!(memo.get(&ProcessKey::Init), None, "it may be older than what was heard before");
     }
 
     #[test]

@@ -77,7 +77,7 @@ async fn tell_after_execs(shim: &Arc<Shim>) {
     loop {
         if !shim.is_mute()
             && let Some(connection) = shim.connection()
-            && !matches!(reconcile::reconcile(shim, &connection).await, Finding::Silent(_))
+            && !matches!(reconcile::reconcile(shim, &connection, None).await, Finding::Silent(_))
         {
             break;
         }
@@ -99,6 +99,10 @@ pub(crate) async fn told(shim: &Shim) {
 
 /// Asks the shim until it answers. For ever, if it is over without an answer: others settle the exit then.
 async fn ask(shim: &Shim, process: &ProcessKey, pid: u32) -> Exit {
+    if shim.is_found {
+        // Its events tell as well: this can wait until every shim that was found has been asked who it is.
+        shim.env.rush_is_over.cancelled().await;
+    }
     let mut state = shim.state.subscribe();
     loop {
         if let Some(connection) = shim.connection() {

@@ -10,7 +10,8 @@ use shimkeeper_proto::containerd::task::v3::{StateRequest, StateResponse};
 use shimkeeper_shim::{Call, CallError, Connection};
 
 use crate::identify;
-use crate::ledger::Phase;
+use crate::ledger::{Phase, Process};
+use crate::memo::Asking;
 use crate::role::Role;
 use crate::shim::Shim;
 use crate::state::{ProcessState, Status};
@@ -29,24 +30,36 @@ pub(crate) enum Finding {
     Silent(CallError),
 }
 
-/// Brings the ledger up to what the shim says, publishes the exits that were missed, and watches what still runs.
-pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection) -> Finding {
+/// What a shim told of its task's init, and the moment before it was asked.
+pub(crate) struct Told {
+    pub(crate) asking: Asking,
+    pub(crate) answer: Box<Result<StateResponse, CallError>>,
+}
+
+/// Brings the ledger up to what the shim says, publishes the exits that were missed, and watches what still runs. It is
+/// not asked for its init if it has `told` of that already.
+pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection, told: Option<Told>) -> Finding {
     if shim.role == Role::Sandbox {
         return sandbox::reconcile(shim, connection).await;
     }
-    let finding = match ask(shim, connection, &ProcessKey::Init).await {
+    let told = match told {
+        Some(told) => told,
+        None => ask(shim, connection, &ProcessKey::Init).await,
+    };
+    let finding = match *told.answer {
         Ok(answer) => {
             shim.denial.believe();
-            take_in(shim, &ProcessKey::Init, answer)
+            take_in(shim, &ProcessKey::Init, told.asking, answer)
         }
         Err(error) if error.kind() == Kind::NotFound => Finding::Absent,
         Err(error) => return Finding::Silent(error),
     };
     for id in shim.ledger.execs() {
         let process = ProcessKey::Exec(id.clone());
-        match ask(shim, connection, &process).await {
+        let Told { asking, answer } = ask(shim, connection, &process).await;
+        match *answer {
             Ok(answer) => {
-                take_in(shim, &process, answer);
+                take_in(shim, &process, asking, answer);
             }
             // Deleted, or never taken by the shim. One that ran has ended, and nobody kept how.
             Err(error) if error.kind() == Kind::NotFound => {
@@ -58,35 +71,44 @@ pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection) -> Find
     }
     monitor::persist(shim).await;
     crate::failpoint::hit("L3");
-    let execs = shim.ledger.execs().into_iter().map(ProcessKey::Exec);
-    for process in execs.chain([ProcessKey::Init]) {
-        if shim.ledger.process(&process).is_some_and(|p| p.was_started() || process == ProcessKey::Init) {
-            publish::decided(shim, None, |ledger| ledger.announce_exit(&process));
-        }
-    }
+    let has_announced = announce(shim);
     if shim.ledger.init_waits() {
         // Nobody else may be left to see to it that it is told.
         monitor::watch_once(shim, &ProcessKey::Init);
     }
     crate::failpoint::hit("L4");
-    // Once more, so that the next restart does not announce them again. Nobody has to wait for that.
-    let told = shim.clone();
-    shim.env.scope.spawn(async move { monitor::told(&told).await });
+    if has_announced {
+        // Once more, so that the next restart does not announce them again. Nobody has to wait for that.
+        let told = shim.clone();
+        shim.env.scope.spawn(async move { monitor::told(&told).await });
+    }
     finding
 }
 
-/// Asks for the state of a process, whatever is thought of the shim.
-pub(crate) async fn ask(
-    shim: &Shim,
-    connection: &Connection,
-    process: &ProcessKey,
-) -> Result<StateResponse, CallError> {
-    let request = StateRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
-    let call = Call::within(shim.deadlines().state);
-    shim.env.observed(shim.binary.path(), "State", connection.state(&call, &request)).await
+/// Announces the exits that are known by now; answers whether there was any.
+fn announce(shim: &Shim) -> bool {
+    let mut has_any = false;
+    let execs = shim.ledger.execs().into_iter().map(ProcessKey::Exec);
+    for process in execs.chain([ProcessKey::Init]) {
+        let is_owed = |p: &Process| p.exit.is_some() && (p.was_started() || process == ProcessKey::Init);
+        if shim.ledger.process(&process).as_ref().is_some_and(is_owed) {
+            has_any |= publish::decided(shim, None, |ledger| ledger.announce_exit(&process));
+        }
+    }
+    has_any
 }
 
-fn take_in(shim: &Arc<Shim>, process: &ProcessKey, answer: StateResponse) -> Finding {
+/// Asks for the state of a process, whatever is thought of the shim.
+pub(crate) async fn ask(shim: &Shim, connection: &Connection, process: &ProcessKey) -> Told {
+    let request = StateRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
+    let call = Call::within(shim.deadlines().state);
+    let asking = shim.ledger.memo.ask();
+    let asked = connection.state(&call, &request);
+    let answer = shim.env.observed(shim.binary.path(), "State", asked).await;
+    Told { asking, answer: Box::new(answer) }
+}
+
+fn take_in(shim: &Arc<Shim>, process: &ProcessKey, asking: Asking, answer: StateResponse) -> Finding {
     let at = convert::moment(answer.exited_at.as_ref());
     let state = ProcessState::new(answer, None);
     match state.status {
@@ -102,13 +124,13 @@ fn take_in(shim: &Arc<Shim>, process: &ProcessKey, answer: StateResponse) -> Fin
             Finding::Ended
         }
         Status::Running | Status::Paused | Status::Pausing => {
-            shim.ledger.found(process, Phase::Started, state.pid);
+            shim.ledger.found_alive(process, Phase::Started, asking, &state);
             hold(shim, process, state.pid);
             monitor::watch_once(shim, process);
             Finding::Alive
         }
         Status::Created => {
-            shim.ledger.found(process, Phase::Made, state.pid);
+            shim.ledger.found_alive(process, Phase::Made, asking, &state);
             hold(shim, process, state.pid);
             Finding::Alive
         }

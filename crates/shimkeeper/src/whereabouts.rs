@@ -80,7 +80,7 @@ pub(crate) async fn nothing_is_there(shim: &Shim) -> bool {
         return false;
     }
     let seat = shim.seat();
-    let whom = Whom { role: shim.role, key: &shim.key, seat: seat.as_deref(), known: &[] };
+    let whom = Whom::of(shim, seat.as_deref(), &[]);
     match dialing::reach(&shim.env, whom, &shim.deadlines(), of_shim(shim).await).await {
         Ok(answer) => {
             answer.connection.close();

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "adoption/asked.rs"]
+mod asked;
 #[path = "adoption/half_deleted.rs"]
 mod half_deleted;
 #[path = "adoption/journal.rs"]

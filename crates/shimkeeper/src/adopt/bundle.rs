@@ -7,20 +7,32 @@ use std::time::Duration;
 
 use shimkeeper_core::TaskKey;
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, BundleError, ProcessIdentity, ShimBinary, ShimProcesses, StateDirs,
-    find_by_mark,
+    Address, BootstrapParams, Bundle, BundleError, IdentityError, LogDriver, LogError, LogPump, Pidfd,
+    ProcessIdentity, ShimBinary, ShimProcesses, StateDirs, find_by_mark,
 };
 
 use super::group;
 use crate::env::Env;
 use crate::record::{Record, RecordFile, Stage};
-use crate::role::Role;
 use crate::{identify, whereabouts};
 
 /// What is seen of the machine once, for all bundles, and only if one of them needs it.
 #[derive(Debug, Default)]
 pub(super) struct Sight {
     shims: OnceLock<ShimProcesses>,
+}
+
+/// What the files of a bundle say.
+pub(super) struct Papers {
+    bundle: Bundle,
+    /// Our own record; none if containerd made the bundle, or if it is damaged.
+    record: Option<Record>,
+    /// Where its shim listens by its files.
+    written: Option<BootstrapParams>,
+    /// The binary of its shim, where there is no record.
+    remembered: Option<PathBuf>,
+    /// The shim's log, unless it will not be read.
+    log: Option<(LogPump, LogDriver)>,
 }
 
 /// What is left of a task.
@@ -30,6 +42,7 @@ pub(super) struct Remains {
     pub(super) record: Option<Record>,
     /// Where its shim listens by its files.
     pub(super) written: Option<BootstrapParams>,
+    pub(super) log: Option<(LogPump, LogDriver)>,
     /// Where to dial, the most likely first.
     pub(super) places: Vec<BootstrapParams>,
     /// Whether these are all places there are; else the machine has not been looked at for others.
@@ -38,9 +51,9 @@ pub(super) struct Remains {
     pub(super) binary: PathBuf,
     /// The shim's processes that are alive.
     pub(super) shims: Vec<ProcessIdentity>,
-    /// The init, if it is alive.
-    pub(super) init: Option<ProcessIdentity>,
-    /// Whether the OCI runtime wrote down the pid of an init.
+    /// A hold on the init, if it is alive; where that cannot be found out, it may be.
+    pub(super) init: Result<Option<Pidfd>, IdentityError>,
+    /// Whether the OCI runtime wrote down the pid of an init. Of a bundle that has a record, nobody asks.
     pub(super) had_init: bool,
     /// Whether the machine was started anew since: then nothing of the task can be alive.
     pub(super) rebooted: bool,
@@ -52,9 +65,10 @@ const INIT_PID: &str = "init.pid";
 /// How much later than its pid was written an init may seem to have started: clocks are read twice.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
-impl Remains {
-    pub(super) fn read(env: &Env, role: Role, key: &TaskKey, sight: &Sight) -> Result<Self, BundleError> {
-        let bundle = Bundle::open(env.dirs_of(role), key)?;
+impl Papers {
+    /// Reads them, and opens the log.
+    pub(super) fn read(dirs: &StateDirs, key: &TaskKey) -> Result<Self, BundleError> {
+        let bundle = Bundle::open_held(dirs, key)?;
         let record = RecordFile::read(&bundle).unwrap_or_else(|error| {
             tracing::warn!(
                 namespace = %key.namespace, task = %key.id, error = &error as &dyn std::error::Error,
@@ -62,23 +76,58 @@ impl Remains {
             );
             None
         });
+        let written = BootstrapParams::read(&bundle).ok();
+        let remembered = match &record {
+            Some(_) => None,
+            None => ShimBinary::remembered(&bundle).ok().flatten(),
+        };
+        let log = open_log(&bundle);
+        Ok(Self { bundle: bundle.released(), record, written, remembered, log })
+    }
+
+    /// Where the shim of this bundle listens, as far as files say so.
+    pub(super) fn address(&self) -> Option<&Address> {
+        let recorded = || self.record.as_ref()?.bootstrap.as_ref();
+        self.written.as_ref().or_else(recorded).map(|params| &params.address)
+    }
+
+    /// Whether what else there is to know of the task is known by looking at two processes, which waits for nothing.
+    pub(super) fn are_complete(&self) -> bool {
+        self.address().is_some() && self.record.as_ref().is_some_and(|record| record.shim.is_some())
+    }
+}
+
+/// Opens the shim's log, if it can be read: the task is adopted without it, too.
+fn open_log(bundle: &Bundle) -> Option<(LogPump, LogDriver)> {
+    let opened = LogPump::open(bundle);
+    let failed = |error: &LogError| {
+        let error = error as &dyn std::error::Error;
+        tracing::warn!(
+            namespace = %bundle.key().namespace, task = %bundle.key().id, error,
+            "the log of its shim cannot be read"
+        );
+    };
+    opened.inspect_err(failed).ok()
+}
+
+impl Remains {
+    pub(super) fn of(env: &Env, papers: Papers, sight: &Sight) -> Self {
+        let Papers { bundle, record, written, remembered, log } = papers;
         let rebooted = record.as_ref().is_some_and(|record| record.boot_id != env.boot_id);
         let shims = if rebooted { Vec::new() } else { living_shims(env, &bundle, record.as_ref(), sight) };
         let recorded = record.as_ref().and_then(|record| record.bootstrap.as_ref());
-        let written = BootstrapParams::read(&bundle).ok();
         let mut places = whereabouts::told(written.as_ref(), recorded);
         let are_all_places = places.is_empty();
         if are_all_places {
             places = whereabouts::elsewhere(env, &bundle, recorded, &shims, &[]);
         }
-        let remembered = ShimBinary::remembered(&bundle).ok().flatten();
         let binary = remembered
             .or_else(|| record.as_ref().map(|record| record.runtime.clone()))
             .or_else(|| std::fs::read_link(format!("/proc/{}/exe", shims.first()?.pid)).ok())
             .unwrap_or_default();
-        let init = if rebooted { None } else { living_init(&bundle, record.as_ref()) };
-        let had_init = !matches!(bundle.read_file(INIT_PID), Ok(None));
-        Ok(Self { bundle, record, written, places, are_all_places, binary, shims, init, had_init, rebooted })
+        let init = if rebooted { Ok(None) } else { living_init(&bundle, record.as_ref()) };
+        let had_init = record.is_none() && !matches!(bundle.read_file(INIT_PID), Ok(None));
+        Self { bundle, record, written, log, places, are_all_places, binary, shims, init, had_init, rebooted }
     }
 
     /// Whether a shim may have been launched, and no task can have been made in it. `Create` is sent only once the
@@ -107,15 +156,8 @@ impl Remains {
     /// Whether there is any process that could be the shim or the init. Where nothing was written down of them, it
     /// takes this too to say that they live, or that they do not.
     pub(super) fn has_processes(&self) -> bool {
-        !self.shims.is_empty() || self.init.is_some()
+        !self.shims.is_empty() || !matches!(self.init, Ok(None))
     }
-}
-
-/// Where the shim of this bundle listens, as far as files say so.
-pub(super) fn address(dirs: &StateDirs, key: &TaskKey) -> Option<Address> {
-    let bundle = Bundle::open(dirs, key).ok()?;
-    let recorded = || RecordFile::read(&bundle).ok()??.bootstrap;
-    BootstrapParams::read(&bundle).ok().or_else(recorded).map(|params| params.address)
 }
 
 fn living_shims(env: &Env, bundle: &Bundle, record: Option<&Record>, sight: &Sight) -> Vec<ProcessIdentity> {
@@ -135,7 +177,7 @@ fn living_shims(env: &Env, bundle: &Bundle, record: Option<&Record>, sight: &Sig
 
 /// The init as it is on record; else the one whose pid the runtime wrote down, if that process was there by then: the
 /// file may be older than the process that has the pid now.
-fn living_init(bundle: &Bundle, record: Option<&Record>) -> Option<ProcessIdentity> {
+fn living_init(bundle: &Bundle, record: Option<&Record>) -> Result<Option<Pidfd>, IdentityError> {
     let recorded = record.and_then(|record| record.init);
     let written = || {
         let text = bundle.read_file(INIT_PID).ok()??;
@@ -143,5 +185,5 @@ fn living_init(bundle: &Bundle, record: Option<&Record>) -> Option<ProcessIdenti
         Some(init)
             .filter(|init| Some(init.started_at()) <= bundle.written_at(INIT_PID).map(|at| at + CLOCK_SLACK))
     };
-    recorded.or_else(written).filter(|init| !identify::is_gone(init))
+    recorded.or_else(written).map_or(Ok(None), |init| Pidfd::open_living(&init))
 }

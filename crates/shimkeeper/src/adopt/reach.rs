@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use shimkeeper_core::TaskKey;
-use shimkeeper_shim::{BootstrapParams, Connection, carries_mark, listening_socket};
+use shimkeeper_proto::containerd::task::v3::StateResponse;
+use shimkeeper_shim::{BootstrapParams, CallError, Connection, carries_mark, listening_socket};
 
 use super::bundle::Remains;
 use crate::dialing::{self, Answer, Whom};
@@ -27,6 +28,8 @@ pub(super) enum Reached {
         params: BootstrapParams,
         /// The seat at that place, if it is another than the one given.
         seat: Option<Seat>,
+        /// What it told of its task's init.
+        told: Option<Box<Result<StateResponse, CallError>>>,
     },
     /// It does not, for this reason, and may live.
     Silent(String),
@@ -49,7 +52,7 @@ pub(super) async fn reach(
     let any_may_answer =
         remains.record.as_ref().is_some_and(|record| record.shim.is_none() && !record.taken_over);
     let known = if any_may_answer { &[][..] } else { &remains.shims };
-    let whom = Whom { role, key, seat, known };
+    let whom = Whom { role, key, binary: &remains.binary, seat, known };
     let deadlines = env.timing_of(&remains.binary).now();
     let mut reached = dialing::reach(env, whom, &deadlines, remains.places.clone()).await;
     if let Err(silence) = &mut reached
@@ -61,11 +64,11 @@ pub(super) async fn reach(
         }
     }
     match reached {
-        Ok(Answer { connection, shim_pid, params, seat }) => {
+        Ok(Answer { connection, shim_pid, params, seat, told }) => {
             let who = who(remains, shim_pid, &params);
             let is_its_own = any_may_answer
                 || matches!(&who, Who::Ours(it) | Who::Foreign(it) if remains.shims.contains(it));
-            Reached::Answered { connection, who, is_its_own, params, seat }
+            Reached::Answered { connection, who, is_its_own, params, seat, told }
         }
         Err(silence) if silence.nobody_listens && !remains.has_processes() => Reached::Dead,
         Err(silence) => Reached::Silent(silence.reason),

@@ -2,21 +2,26 @@
 //! The verdict on one bundle, and what follows from it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use shimkeeper_core::{HasKind as _, Incarnation, Kind, ProcessKey};
-use shimkeeper_shim::{BootstrapParams, Bundle, Cgroup, Connection, LogPump, Pidfd, ShimBinary};
+use shimkeeper_core::{HasKind as _, Incarnation, Kind, ProcessKey, TaskKey};
+use shimkeeper_shim::{
+    BootstrapParams, Bundle, BundleError, Cgroup, Connection, LogDriver, LogPump, ShimBinary,
+};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use super::Found;
-use super::bundle::{Remains, Sight};
+use super::bundle::{Papers, Remains, Sight};
 use super::reach::{self, Reached};
 use super::report::Verdict;
 use crate::env::Env;
 use crate::identify::Who;
-use crate::ledger::{Book, Ledger, Phase, Told};
+use crate::ledger::{self, Book, Ledger, Phase};
 use crate::machine::{Fate, Link};
-use crate::reconcile::{Finding, reconcile};
+use crate::reconcile::{Finding, Told, reconcile};
 use crate::record::{Record, RecordFile, Stage};
+use crate::role::Role;
 use crate::shim::{Parts, Shim};
 use crate::supervisor::Supervisor;
 use crate::task::denial;
@@ -37,12 +42,9 @@ impl Stranded {
 }
 
 /// Concludes what has become of a bundle, and gives it a supervisor or removes it.
-pub(super) async fn adopt(env: Arc<Env>, found: Found, sight: Arc<Sight>) -> Result<Verdict, Stranded> {
-    let read = {
-        let (env, role, key) = (env.clone(), found.role, found.key.clone());
-        env.scope.clone().spawn_blocking(move || Remains::read(&env, role, &key, &sight)).await
-    };
-    let remains = match read {
+pub(super) async fn adopt(env: Arc<Env>, mut found: Found, sight: Arc<Sight>) -> Result<Verdict, Stranded> {
+    let papers = found.papers.take();
+    let remains = match look(&env, found.role, found.key.clone(), papers, sight).await {
         Ok(Ok(remains)) => remains,
         // Gone by now; what may be left is hidden.
         Ok(Err(error)) if error.kind() == Kind::NotFound => {
@@ -56,6 +58,27 @@ pub(super) async fn adopt(env: Arc<Env>, found: Found, sight: Arc<Sight>) -> Res
         return undo(&env, remains, found).await;
     }
     Ok(Box::pin(supervise(env, found, remains)).await)
+}
+
+/// Looks at what there is of a task: here, if that waits for nothing.
+async fn look(
+    env: &Arc<Env>,
+    role: Role,
+    key: TaskKey,
+    papers: Option<Result<Papers, BundleError>>,
+    sight: Arc<Sight>,
+) -> Result<Result<Remains, BundleError>, JoinError> {
+    match papers {
+        Some(Ok(papers)) if papers.are_complete() => Ok(Ok(Remains::of(env, papers, &sight))),
+        papers => {
+            let own = env.clone();
+            let look = move || {
+                let papers = papers.unwrap_or_else(|| Papers::read(own.dirs_of(role), &key))?;
+                Ok(Remains::of(&own, papers, &sight))
+            };
+            env.scope.spawn_blocking(look).await
+        }
+    }
 }
 
 /// Removes a half-made bundle, after ending what was launched for it.
@@ -87,12 +110,13 @@ async fn clear_leftovers(env: &Env, found: Found) -> Result<Verdict, Stranded> {
     }
 }
 
-async fn supervise(env: Arc<Env>, found: Found, remains: Remains) -> Verdict {
-    let Found { role, key, reservation, seat } = found;
+async fn supervise(env: Arc<Env>, found: Found, mut remains: Remains) -> Verdict {
+    let Found { role, key, reservation, seat, .. } = found;
     let seat = seat.or_else(|| env.groups.seat(&key.namespace, &remains.places.first()?.address).ok());
     let bundle = Arc::new(remains.bundle.clone());
     let over = env.scope.detach_token().child_token();
-    let log = read_log(&env, &bundle, over.clone());
+    let log = read_log(&env, remains.log.take(), &over);
+    let events = env.task_events.load(Ordering::Relaxed);
     let mut reached = reach::reach(&env, role, &key, seat.as_ref(), &remains).await;
     let (link, connection, seat) = match &mut reached {
         Reached::Answered { connection, seat: other, .. } => {
@@ -119,7 +143,8 @@ async fn supervise(env: Arc<Env>, found: Found, remains: Remains) -> Verdict {
         is_found: true,
     };
     let (shim, requests) = Shim::new(parts, link);
-    introduce(&shim, who, &remains, record.cgroup);
+    let asking = shim.ledger.memo.ask();
+    introduce(&shim, who, &mut remains, record.cgroup);
     let ticket = reservation.fulfil(&shim);
     let (supervisor, permit) = Supervisor::new(shim.clone(), ticket, requests);
     // Nothing that was found is ended because something here went wrong.
@@ -133,9 +158,12 @@ async fn supervise(env: Arc<Env>, found: Found, remains: Remains) -> Verdict {
             monitor::watch_once(&shim, &ProcessKey::Init);
             keep_unreachable(&shim, reason)
         }
-        Reached::Answered { connection, params, is_its_own, .. } => {
+        Reached::Answered { connection, params, is_its_own, told, .. } => {
+            // Good only if no event of it can have come while it was nobody's: from now on what comes is taken in.
+            let told = told.filter(|_| env.task_events.load(Ordering::Relaxed) == events);
+            let told = told.map(|answer| Told { asking, answer });
             mend_address(&shim, remains.written.as_ref(), params).await;
-            conclude(&shim, &connection, record.stage, is_its_own).await
+            conclude(&shim, &connection, told, record.stage, is_its_own).await
         }
     };
     match fate {
@@ -148,7 +176,7 @@ async fn supervise(env: Arc<Env>, found: Found, remains: Remains) -> Verdict {
 }
 
 /// Tells a shim who its processes are.
-fn introduce(shim: &Shim, who: Who, remains: &Remains, cgroup: Option<Cgroup>) {
+fn introduce(shim: &Shim, who: Who, remains: &mut Remains, cgroup: Option<Cgroup>) {
     match who {
         Who::Ours(identity) => shim.set_identity(Some(identity)),
         Who::Foreign(identity) => shim.set_foreign(identity),
@@ -157,9 +185,8 @@ fn introduce(shim: &Shim, who: Who, remains: &Remains, cgroup: Option<Cgroup>) {
     if remains.rebooted {
         shim.note_reboot();
     } else {
-        shim.remember_cgroup(cgroup);
+        shim.hold_found(std::mem::replace(&mut remains.init, Ok(None)).ok().flatten(), cgroup);
     }
-    shim.hold_init(remains.init.as_ref().and_then(|init| Pidfd::open(init).ok().flatten()));
 }
 
 /// The shim's process, as far as it is known.
@@ -227,41 +254,31 @@ fn keep_unreachable(shim: &Shim, reason: String) -> (Verdict, Fate) {
 }
 
 /// Reads the shim's log, if it can be read: the task is adopted without it, too.
-fn read_log(env: &Env, bundle: &Arc<Bundle>, stop: CancellationToken) -> LogPump {
-    match LogPump::open(bundle) {
-        Ok((log, driver)) => {
-            env.scope.spawn(driver.run(stop));
-            log
-        }
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(
-                namespace = %bundle.key().namespace, task = %bundle.key().id, error,
-                "the log of its shim cannot be read"
-            );
-            LogPump::default()
-        }
-    }
+fn read_log(env: &Env, opened: Option<(LogPump, LogDriver)>, stop: &CancellationToken) -> LogPump {
+    let Some((log, driver)) = opened else { return LogPump::default() };
+    env.scope.spawn(driver.run(stop.clone()));
+    log
 }
 
 /// What the shim itself says decides, if it is known to be the bundle's own.
 async fn conclude(
     shim: &Arc<Shim>,
     connection: &Connection,
+    told: Option<Told>,
     stage: Stage,
     is_its_own: bool,
 ) -> (Verdict, Fate) {
     if is_its_own {
         shim.denial.believe();
     }
-    let finding = reconcile(shim, connection).await;
-    let init_is_alive = shim.init_identity().is_some_and(|init| !identify::is_gone(&init));
+    let finding = reconcile(shim, connection, told).await;
+    let init_is_alive = || shim.init_identity().is_some_and(|init| !identify::is_gone(&init));
     match finding {
         Finding::Ended if stage == Stage::Deleting => (Verdict::Leaked, Fate::End),
         Finding::Ended => (Verdict::EndedWhileAway, Fate::Keep),
         Finding::Alive => (Verdict::Adopted, Fate::Keep),
         // The shim has no such task. Only if it is the right one, and nothing of the task lives, is that all.
-        Finding::Absent if init_is_alive => {
+        Finding::Absent if init_is_alive() => {
             denial::heard(shim);
             keep_unreachable(shim, "its shim does not know the task, whose init is alive".into())
         }
@@ -282,7 +299,7 @@ async fn conclude(
 fn unrecorded(env: &Env, binary: &std::path::Path) -> Record {
     let mut book = Book::default();
     book.init.phase = Phase::Unsure;
-    book.init.told = Told::Started;
+    book.init.told = ledger::Told::Started;
     let record = Record::new(Incarnation::fresh(), env.boot_id, binary);
     Record { stage: Stage::Live, taken_over: true, book, ..record }
 }

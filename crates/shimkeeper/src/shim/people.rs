@@ -78,9 +78,21 @@ impl Shim {
         lock(&self.people).cgroup.clone()
     }
 
-    /// The control group as it is on record, if it still can be the container's own.
-    pub(crate) fn remember_cgroup(&self, cgroup: Option<Cgroup>) {
-        lock(&self.people).cgroup = cgroup.filter(|cgroup| cgroup.is_private(&self.strangers()));
+    /// Holds on to an init that was found, as [`Shim::hold_init`]; its control group is the one on record, as long as it
+    /// can be the container's own and the init, if there is one, is in it.
+    pub(crate) fn hold_found(&self, init: Option<Pidfd>, recorded: Option<Cgroup>) {
+        let strangers = self.strangers();
+        let recorded = recorded.and_then(|cgroup| Some((cgroup.private_pids(&strangers)?, cgroup)));
+        let has_init = |pids: &[u32]| init.as_ref().is_none_or(|init| pids.contains(&init.identity().pid));
+        let cgroup = match recorded {
+            Some((pids, cgroup)) if has_init(&pids) => Some(cgroup),
+            recorded => {
+                let its_own = init.as_ref().and_then(|init| Cgroup::of(init.identity(), &strangers));
+                its_own.or(recorded.map(|(_, cgroup)| cgroup))
+            }
+        };
+        let mut people = lock(&self.people);
+        (people.init, people.cgroup) = (init.map(Arc::new), cgroup);
     }
 
     /// Who is never in a container's own control group.

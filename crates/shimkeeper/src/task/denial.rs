@@ -99,8 +99,8 @@ async fn look_into(shim: &Arc<Shim>) {
 /// Whether the shim says, now, that it has no such task.
 async fn is_denied(shim: &Shim) -> bool {
     let Some(connection) = shim.connection() else { return false };
-    let answer = reconcile::ask(shim, &connection, &ProcessKey::Init).await;
-    answer.is_err_and(|error| error.kind() == Kind::NotFound)
+    let told = reconcile::ask(shim, &connection, &ProcessKey::Init).await;
+    told.answer.is_err_and(|error| error.kind() == Kind::NotFound)
 }
 
 /// Whether the init is known to have ended. One that others have too, that of a virtual machine, says nothing.
