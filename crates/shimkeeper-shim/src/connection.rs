@@ -7,6 +7,7 @@
 
 mod close;
 mod grpc;
+mod long;
 mod share;
 mod ttrpc;
 
@@ -23,6 +24,8 @@ use tracing::Instrument as _;
 
 pub use self::close::CloseReason;
 use self::grpc::GrpcClient;
+use self::long::Form;
+pub use self::long::LongAnswer;
 use self::share::Share;
 use self::ttrpc::TtrpcClient;
 use crate::call::{Call, CallError, Cause};
@@ -170,12 +173,50 @@ impl Connection {
         call: &Call,
         request: &M::Request,
     ) -> Result<M::Response, CallError> {
-        let method = MethodName { service: M::service(self.api()), name: M::NAME, path: M::GRPC_PATH };
+        let method = self.name::<M>();
         let mut response = M::Response::default();
         let mut read = |answer: Bytes| response.merge(answer);
         // On the heap, or whoever makes several calls in turn would always have the room of one.
         Box::pin(self.traced(&method, call, &request.encode_to_vec(), &mut read)).await?;
         Ok(response)
+    }
+
+    /// One call without a deadline whose answer is long in coming; ready when it is sent.
+    pub(crate) async fn begin<M: Method>(
+        &self,
+        request: M::Request,
+    ) -> Result<LongAnswer<M::Response>, CallError>
+    where
+        M::Request: 'static,
+        M::Response: 'static,
+    {
+        let form = match &self.client {
+            TaskClient::TtrpcV2(client) | TaskClient::TtrpcV3(client)
+                if !tracing::enabled!(tracing::Level::DEBUG) =>
+            {
+                let method = self.name::<M>();
+                let (call, request) = (Call::unbounded(), request.encode_to_vec());
+                let begun = tokio::select! {
+                    biased;
+                    () = self.share.hung_up() => Err(self.hung_up()),
+                    begun = client.begin(&method, &self.about.namespace, &call, &request) => begun,
+                };
+                Form::Ttrpc(begun.map_err(|cause| CallError::new(M::NAME, cause))?)
+            }
+            _ => {
+                let this = self.clone();
+                Form::Any(Box::pin(async move { this.call::<M>(&Call::unbounded(), &request).await }))
+            }
+        };
+        Ok(LongAnswer::new(M::NAME, form))
+    }
+
+    fn name<M: Method>(&self) -> MethodName {
+        MethodName { service: M::service(self.api()), name: M::NAME, path: M::GRPC_PATH }
+    }
+
+    fn hung_up(&self) -> Cause {
+        Cause::Closed(self.close_reason().unwrap_or(CloseReason::Local))
     }
 
     async fn traced(
@@ -206,12 +247,11 @@ impl Connection {
     ) -> Result<(), CallError> {
         let outcome = tokio::select! {
             biased;
-            () = self.share.hung_up() => Err(Cause::Closed(self.close_reason().unwrap_or(CloseReason::Local))),
+            () = self.share.hung_up() => Err(self.hung_up()),
             outcome = self.send(method, call, request) => outcome,
         };
         let answer = outcome.map_err(|cause| CallError::new(method.name, cause))?;
-        let unreadable = |error: prost::DecodeError| Cause::Decode { detail: error.to_string() };
-        read(answer).map_err(|error| CallError::new(method.name, unreadable(error)))
+        read(answer).map_err(|error| CallError::new(method.name, unreadable(&error)))
     }
 
     async fn send(&self, method: &MethodName, call: &Call, request: &[u8]) -> Result<Bytes, Cause> {
@@ -223,6 +263,10 @@ impl Connection {
             TaskClient::GrpcV3(client) => Box::pin(client.unary(method.path, namespace, call, request)).await,
         }
     }
+}
+
+fn unreadable(error: &prost::DecodeError) -> Cause {
+    Cause::Decode { detail: error.to_string() }
 }
 
 /// What a method is called on the wires.
@@ -252,7 +296,8 @@ impl TaskClient {
     async fn closed(&self) -> CloseReason {
         match self {
             Self::TtrpcV2(client) | Self::TtrpcV3(client) => client.closed().await,
-            Self::GrpcV3(client) => client.closed().await,
+            // In a box, because few shims speak it, and each is watched.
+            Self::GrpcV3(client) => Box::pin(client.closed()).await,
         }
     }
 

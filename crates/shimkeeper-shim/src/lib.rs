@@ -29,7 +29,7 @@ pub use api::{ApiError, TaskApi};
 pub use bootstrap::{BootstrapError, BootstrapFileError, BootstrapParams};
 pub use bundle::{Bundle, BundleDraft, BundleError, BundleSpec, Swept};
 pub use call::{Call, CallError, Cause};
-pub use connection::{CloseReason, Connection};
+pub use connection::{CloseReason, Connection, LongAnswer};
 pub use dial::{DialError, DialMode};
 pub use dirs::{DirsError, Listing, RemoveDirsError, StateDirs};
 pub use fs::{Durability, FsError, write_atomic};

@@ -8,13 +8,18 @@
 mod lines;
 mod tail;
 
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use shimkeeper_core::{HasKind, Kind, TaskKey};
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,9 +39,8 @@ pub struct LogPump {
 #[must_use = "a log that nobody reads stops the shim"]
 #[derive(Debug)]
 pub struct LogDriver {
-    key: TaskKey,
     fifo: Receiver,
-    shared: Arc<Mutex<Shared>>,
+    sink: Sink,
 }
 
 /// How much came, and how much of it was not passed on.
@@ -116,8 +120,13 @@ impl LogPump {
         let fd = open_fifo(bundle)?.ok_or_else(|| LogError::NotFifo { path: path.clone() })?;
         let fifo = Receiver::from_owned_fd(fd).map_err(|source| LogError::Watch { path, source })?;
         let shared = Arc::<Mutex<Shared>>::default();
-        let driver = LogDriver { key: bundle.key().clone(), fifo, shared: Arc::clone(&shared) };
-        Ok((Self { shared }, driver))
+        let sink = Sink {
+            key: bundle.key().clone(),
+            shared: Arc::clone(&shared),
+            allowance: Allowance::full(),
+            lines: Lines::default(),
+        };
+        Ok((Self { shared }, LogDriver { fifo, sink }))
     }
 
     /// The last lines, oldest first; printable, and without line ends.
@@ -159,38 +168,50 @@ impl LogDriver {
     ///
     /// # Cancel safety
     /// May be dropped at any time; at most a line that was not ended yet is lost.
-    pub async fn run(self, stop: CancellationToken) {
-        let Self { key, fifo, shared } = self;
-        let mut sink = Sink { key, shared, allowance: Allowance::full(), lines: Lines::default() };
-        // Made when there is something to put in: most shims never log a line.
-        let mut chunk = Vec::new();
-        while let Some(ready) = stop.run_until_cancelled(fifo.readable()).await {
-            chunk.resize(CHUNK, 0);
-            match ready.and_then(|()| fifo.try_read(&mut chunk)) {
-                Ok(read) => sink.take(&chunk[..read]),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => {
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "one has room for its arguments twice, and each shim has this future"
+    )]
+    pub fn run(mut self, stop: CancellationToken) -> impl Future<Output = ()> + Send {
+        async move {
+            while let Some(read) = stop.run_until_cancelled(poll_fn(|context| self.poll_read(context))).await
+            {
+                if let Err(error) = read {
                     tracing::warn!(
-                        namespace = %sink.key.namespace, task = %sink.key.id, %error,
+                        namespace = %self.sink.key.namespace, task = %self.sink.key.id, %error,
                         "the shim's log is read no more"
                     );
                     break;
                 }
             }
+            self.read_the_rest();
         }
-        // Straight from the descriptor: the runtime may not have noticed the last words yet.
-        chunk.resize(CHUNK, 0);
+    }
+
+    /// Reads once. By way of the stack: most shims never log a line.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let mut chunk = [MaybeUninit::uninit(); CHUNK];
+        let mut read = ReadBuf::uninit(&mut chunk);
+        ready!(Pin::new(&mut self.fifo).poll_read(context, &mut read))?;
+        self.sink.take(read.filled());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads straight from the descriptor: the runtime may not have noticed the last words yet.
+    fn read_the_rest(&mut self) {
+        let mut chunk = [0; CHUNK];
         let mut room = MAX_REMAINDER;
-        while let Ok(read @ 1..) = rustix::io::read(&fifo, &mut chunk) {
-            sink.take(&chunk[..read]);
+        while let Ok(read @ 1..) = rustix::io::read(&self.fifo, &mut chunk) {
+            self.sink.take(&chunk[..read]);
             let Some(left) = room.checked_sub(read) else { break };
             room = left;
         }
-        sink.finish();
+        self.sink.finish();
     }
 }
 
 /// Where lines go.
+#[derive(Debug)]
 struct Sink {
     key: TaskKey,
     shared: Arc<Mutex<Shared>>,
@@ -207,8 +228,8 @@ impl Sink {
         lines.push(bytes, |line, cut| note(key, &mut shared, allowance, now, line, cut));
     }
 
-    fn finish(mut self) {
-        let Self { key, shared, allowance, lines } = &mut self;
+    fn finish(&mut self) {
+        let Self { key, shared, allowance, lines } = self;
         let now = Instant::now();
         let mut shared = lock(shared);
         lines.finish(|line, cut| note(key, &mut shared, allowance, now, line, cut));

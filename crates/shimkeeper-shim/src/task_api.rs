@@ -7,8 +7,8 @@
 
 use shimkeeper_proto::containerd::task::v3 as task;
 
-use crate::TaskApi;
 use crate::method::api_methods;
+use crate::{CallError, Connection, LongAnswer, TaskApi};
 
 api_methods! {
     TaskApi::service, "containerd.task.v3.Task";
@@ -48,6 +48,19 @@ api_methods! {
     connect = Connect(task::ConnectRequest) -> task::ConnectResponse;
     /// Ends the shim, unless it still has containers.
     shutdown = Shutdown(task::ShutdownRequest) -> ();
+}
+
+impl Connection {
+    /// The same as [`wait`](Self::wait), ready when it is sent: what then waits for the answer is small.
+    ///
+    /// # Errors
+    /// As those of [`wait`](Self::wait).
+    pub async fn begin_wait(
+        &self,
+        request: task::WaitRequest,
+    ) -> Result<LongAnswer<task::WaitResponse>, CallError> {
+        self.begin::<method::Wait>(request).await
+    }
 }
 
 #[cfg(test)]

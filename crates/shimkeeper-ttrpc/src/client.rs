@@ -17,7 +17,9 @@ mod request;
 mod shared;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use self::driver::Driver;
 use self::end::End;
 use self::request::Encoder;
-use self::shared::Shared;
+use self::shared::{InFlight, Shared};
 use crate::error::{CallError, CloseReason};
 use crate::message::{Response, code};
 use crate::metadata::Metadata;
@@ -70,6 +72,11 @@ pub struct CallOptions {
     /// Whether another call follows at once, so that both leave together, and the peer wakes up once for both.
     pub more_follow: bool,
 }
+
+/// The answer to a request that was sent, left encoded; see [`Client::begin`].
+#[derive(Debug)]
+#[must_use = "dropped, the call is given up"]
+pub struct Begun(InFlight);
 
 /// What the clones of a client have in common; its end is theirs.
 struct Handle {
@@ -140,6 +147,23 @@ impl Client {
         self.exchange(&encoder, options).await
     }
 
+    /// The same, for an answer that may be long in coming: what waits for it takes as little memory as it can. The timeout
+    /// is told to the peer, and not kept here. The answer does not keep the connection open.
+    ///
+    /// # Cancel safety
+    /// As [`unary`](Self::unary), and dropping the answer likewise.
+    pub async fn begin(
+        &self,
+        service: &str,
+        method: &str,
+        request: &[u8],
+        options: &CallOptions,
+    ) -> Result<Begun, CallError> {
+        let append = |frame: &mut Vec<u8>| frame.extend_from_slice(request);
+        let encoder = Encoder::new(service, method, options, request.len(), &append);
+        self.handle.shared.send(&encoder, options.more_follow).await.map(Begun)
+    }
+
     /// Ends the connection: calls in flight fail with [`CloseReason::Local`], requests not yet sent are
     /// forgotten. Without effect on a connection that has ended.
     pub fn close(&self) {
@@ -165,7 +189,7 @@ impl Client {
     }
 
     async fn exchange(&self, encoder: &Encoder<'_>, options: &CallOptions) -> Result<Bytes, CallError> {
-        let call = self.handle.shared.call(encoder, options.more_follow);
+        let call = async { self.handle.shared.send(encoder, options.more_follow).await?.await };
         let envelope = match options.timeout {
             None => call.await?,
             Some(timeout) => {
@@ -173,12 +197,26 @@ impl Client {
                 tokio::time::timeout(timeout, call).await.map_err(late)??
             }
         };
-        let decoded = Response::decode(envelope);
-        let response = decoded.map_err(|source| CallError::Decode { part: "envelope", source })?;
-        match response.status {
-            Some(status) if status.code != code::OK => Err(CallError::Status(status)),
-            _ => Ok(response.payload),
-        }
+        open(envelope)
+    }
+}
+
+/// The message in a response envelope, still encoded.
+fn open(envelope: Bytes) -> Result<Bytes, CallError> {
+    let decoded = Response::decode(envelope);
+    let response = decoded.map_err(|source| CallError::Decode { part: "envelope", source })?;
+    match response.status {
+        Some(status) if status.code != code::OK => Err(CallError::Status(status)),
+        _ => Ok(response.payload),
+    }
+}
+
+impl Future for Begun {
+    type Output = Result<Bytes, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let envelope = ready!(Pin::new(&mut self.0).poll(context));
+        Poll::Ready(envelope.and_then(open))
     }
 }
 

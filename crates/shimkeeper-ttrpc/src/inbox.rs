@@ -73,7 +73,8 @@ impl<R: AsyncRead + Unpin> Inbox<R> {
     async fn read(&mut self) -> Result<(), CloseReason> {
         let read = if self.decoder.in_frame() {
             let due = *self.due.get_or_insert_with(|| Instant::now() + self.frame_timeout);
-            match timeout_at(due, self.fill()).await {
+            // In a box: most connections wait for a frame to begin, and no clock runs.
+            match Box::pin(timeout_at(due, self.fill())).await {
                 Ok(read) => read,
                 Err(_elapsed) => {
                     return Err(ProtocolError::FrameTimeout { after: self.frame_timeout }.into());

@@ -23,7 +23,7 @@ mod server;
 mod stream;
 mod sync;
 
-pub use client::{CallOptions, Client, ClientLimits, CloseWatch, Driver};
+pub use client::{Begun, CallOptions, Client, ClientLimits, CloseWatch, Driver};
 pub use error::{CallError, CloseReason, ProtocolError};
 pub use message::{Any, KeyValue, Request, Response, Status, code};
 pub use metadata::{BAGGAGE_KEY, Metadata, MetadataError, NAMESPACE_KEY, TRACEPARENT_KEY, TRACESTATE_KEY};

@@ -2,10 +2,11 @@
 //! A share of a wire: one shim may serve several tasks, each of which hangs up by itself. The last one to do so
 //! closes the wire.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 use super::TaskClient;
 
@@ -14,7 +15,7 @@ use super::TaskClient;
 pub(super) struct Share {
     wire: Arc<Wire>,
     has_hung_up: AtomicBool,
-    over: CancellationToken,
+    over: Notify,
 }
 
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Share {
     }
 
     fn of(wire: Arc<Wire>) -> Self {
-        Self { wire, has_hung_up: AtomicBool::new(false), over: CancellationToken::new() }
+        Self { wire, has_hung_up: AtomicBool::new(false), over: Notify::new() }
     }
 
     /// One more; `None` once the last one has hung up.
@@ -45,7 +46,7 @@ impl Share {
         if self.has_hung_up.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.over.cancel();
+        self.over.notify_waiters();
         if self.wire.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.wire.client.close();
         }
@@ -56,7 +57,12 @@ impl Share {
     }
 
     pub(super) async fn hung_up(&self) {
-        self.over.cancelled().await;
+        let mut over = pin!(self.over.notified());
+        // Before looking: a hanging up in between must not be missed.
+        over.as_mut().enable();
+        if !self.has_hung_up() {
+            over.await;
+        }
     }
 }
 

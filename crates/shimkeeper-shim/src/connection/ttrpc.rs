@@ -5,7 +5,7 @@ use std::error::Error;
 
 use bytes::Bytes;
 use shimkeeper_core::Namespace;
-use shimkeeper_ttrpc::{CallOptions, Client, ClientLimits, Metadata, NAMESPACE_KEY};
+use shimkeeper_ttrpc::{Begun, CallOptions, Client, ClientLimits, Metadata, NAMESPACE_KEY};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
@@ -36,12 +36,20 @@ impl TtrpcClient {
         call: &Call,
         request: &[u8],
     ) -> Result<Bytes, Cause> {
-        let mut metadata = Metadata::new().with(NAMESPACE_KEY, namespace.as_str());
-        for (key, value) in call.trace.pairs() {
-            metadata = metadata.with(key, value);
-        }
-        let options = CallOptions { timeout: call.timeout, metadata, more_follow: call.more_follow };
+        let options = options(namespace, call);
         self.0.unary_bytes(method.service, method.name, request, &options).await.map_err(Cause::from)
+    }
+
+    /// The same, ready when it is sent: the answer may be long in coming.
+    pub(super) async fn begin(
+        &self,
+        method: &MethodName,
+        namespace: &Namespace,
+        call: &Call,
+        request: &[u8],
+    ) -> Result<Begun, Cause> {
+        let options = options(namespace, call);
+        self.0.begin(method.service, method.name, request, &options).await.map_err(Cause::from)
     }
 
     pub(super) async fn closed(&self) -> CloseReason {
@@ -55,6 +63,14 @@ impl TtrpcClient {
     pub(super) fn close(&self) {
         self.0.close();
     }
+}
+
+fn options(namespace: &Namespace, call: &Call) -> CallOptions {
+    let mut metadata = Metadata::new().with(NAMESPACE_KEY, namespace.as_str());
+    for (key, value) in call.trace.pairs() {
+        metadata = metadata.with(key, value);
+    }
+    CallOptions { timeout: call.timeout, metadata, more_follow: call.more_follow }
 }
 
 impl From<shimkeeper_ttrpc::CloseReason> for CloseReason {

@@ -17,35 +17,39 @@ type Reader = Box<dyn AsyncRead + Send + Unpin>;
 /// The half of a client that does its reading and writing. Dropping it closes the connection.
 #[must_use = "nothing is received until the driver runs"]
 pub struct Driver {
-    /// `None` only while `run` has it.
-    inbox: Option<Inbox<Reader>>,
+    inbox: Inbox<Reader>,
     shared: Arc<Shared>,
 }
 
 impl Driver {
     pub(super) fn new(reader: Reader, shared: Arc<Shared>) -> Self {
-        Self { inbox: Some(Inbox::new(reader, shared.limits.frame_timeout)), shared }
+        Self { inbox: Inbox::new(reader, shared.limits.frame_timeout), shared }
     }
 
     /// Reads and writes until the connection has ended, for whatever reason. The stream is closed on return.
     ///
     /// # Cancel safety
     /// Dropping it ends the connection with [`CloseReason::Local`].
-    pub async fn run(mut self) {
-        let Some(mut inbox) = self.inbox.take() else { return };
-        let shared = &self.shared;
-        let writing = async {
-            let reason = shared.outbox.drive().await;
-            // A peer that answers and goes away makes the next write fail before its answer is read.
-            tokio::time::sleep(shared.limits.last_words).await;
-            reason
-        };
-        let reason = tokio::select! {
-            _ = shared.end().come() => return,
-            reason = read(&mut inbox, shared) => reason,
-            reason = writing => reason,
-        };
-        shared.close(reason);
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "one has room for its arguments twice, and each connection has this future"
+    )]
+    pub fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            let Self { inbox, shared } = &mut self;
+            let writing = async {
+                let reason = shared.outbox.drive().await;
+                // A peer that answers and goes away makes the next write fail before its answer is read.
+                Box::pin(tokio::time::sleep(shared.limits.last_words)).await;
+                reason
+            };
+            let reason = tokio::select! {
+                _ = shared.end().come() => return,
+                reason = read(inbox, shared) => reason,
+                reason = writing => reason,
+            };
+            shared.close(reason);
+        }
     }
 }
 

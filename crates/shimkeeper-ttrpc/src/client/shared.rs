@@ -4,7 +4,9 @@
 //! Locks nest in one order: the outbox's, then the calls'. Neither is held across an await.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
 use tokio::io::AsyncWrite;
@@ -28,11 +30,13 @@ pub(super) struct Shared {
     end: Arc<End>,
 }
 
-/// Forgets its call when dropped.
-struct InFlight<'a> {
-    calls: &'a Mutex<Calls>,
+/// A call whose request was sent: the future of its response envelope. Dropped, it is forgotten.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    shared: Arc<Shared>,
     id: u32,
-    answered: bool,
+    is_answered: bool,
+    reply: oneshot::Receiver<Reply>,
 }
 
 impl Shared {
@@ -46,30 +50,31 @@ impl Shared {
         }
     }
 
-    /// Sends a request, alone or with those that follow, and waits for its response envelope.
-    pub(super) async fn call(&self, encoder: &Encoder<'_>, more_follow: bool) -> Reply {
+    /// Sends a request, alone or with those that follow. Its response is then to be waited for.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        encoder: &Encoder<'_>,
+        more_follow: bool,
+    ) -> Result<InFlight, CallError> {
         let frame_len = encoder.frame_len()?;
-        let _admitted = self
+        let admitted = self
             .admission
             .try_acquire()
             .map_err(|_none_left| CallError::Busy { limit: self.limits.calls })?;
         let room = self.outbox.room(frame_len).await.map_err(CallError::Closed)?;
         // Encoded only now: a request that waits for room takes no memory.
         let mut frame = encoder.encode(frame_len);
-        let (sender, answer) = oneshot::channel();
+        let (sender, reply) = oneshot::channel();
         let id = self.outbox.send(room, |buf| {
             let mut calls = lock(&self.calls);
             let id = calls.open(sender)?;
             frame[4..8].copy_from_slice(&id.to_be_bytes());
             buf.put_slice(&frame);
             Ok::<_, CallError>((id, AtOnce::from(calls.len() == 1 && !more_follow)))
-        });
-        drop(frame);
-        let mut in_flight = InFlight { calls: &self.calls, id: id?, answered: false };
-        let reply = answer.await;
-        in_flight.answered = true;
-        // A sender leaves the calls only to say something, so this is the end of the calls themselves.
-        reply.unwrap_or(Err(CallError::Closed(CloseReason::Local)))
+        })?;
+        // Given back when the call is over.
+        admitted.forget();
+        Ok(InFlight { shared: Arc::clone(self), id, is_answered: false, reply })
     }
 
     /// Hands what a frame holds to its call.
@@ -99,11 +104,23 @@ impl Shared {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Future for InFlight {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
+        let reply = ready!(Pin::new(&mut self.reply).poll(context));
+        self.is_answered = true;
+        // A sender leaves the calls only to say something, so this is the end of the calls themselves.
+        Poll::Ready(reply.unwrap_or(Err(CallError::Closed(CloseReason::Local))))
+    }
+}
+
+impl Drop for InFlight {
     fn drop(&mut self) {
-        if !self.answered {
-            lock(self.calls).give_up(self.id);
+        if !self.is_answered {
+            lock(&self.shared.calls).give_up(self.id);
         }
+        self.shared.admission.add_permits(1);
     }
 }
 
