@@ -92,7 +92,7 @@ impl Census {
                     Entry::Adopting(_) => census.adopting += 1,
                     Entry::Stranded(_) => census.stranded += 1,
                     Entry::Shim(shim) => {
-                        if let Some(care) = Care::of(*shim.state.borrow()) {
+                        if let Some(care) = Care::of(shim.state.get()) {
                             *census.shims.entry((care, shim.vitals.state())).or_default() += 1;
                         }
                     }

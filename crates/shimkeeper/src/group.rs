@@ -35,12 +35,12 @@ pub(crate) struct Groups {
 
 #[derive(Debug, Default)]
 struct Inner {
-    groups: HashMap<Place, Group>,
+    groups: HashMap<Arc<Place>, Group>,
     /// Who launches for a group, by the name that annotations give it.
     launching: HashMap<(Namespace, String), Weak<Semaphore>>,
     /// How many groups have ended, and which were the last.
     endings: u64,
-    ended: VecDeque<(u64, Place)>,
+    ended: VecDeque<(u64, Arc<Place>)>,
 }
 
 /// Where the members of a group find their shim. Namespaces share no connection: every call on it is in one.
@@ -57,8 +57,8 @@ struct Group {
     is_ending: bool,
     /// The shim's process, if it was launched here: who joins it while the others leave learns from this whose it is.
     shim: Option<ProcessIdentity>,
-    /// Cancelled when the group is no more.
-    over: CancellationToken,
+    /// Cancelled when the group is no more; there is none while nobody waits for that.
+    over: Option<CancellationToken>,
     /// One member dials at a time: the next finds the wire open.
     turn: Arc<Semaphore>,
     /// The share of whoever dialed. Others are made from it for as long as one of them is open.
@@ -69,7 +69,7 @@ struct Group {
 #[derive(Debug)]
 pub(crate) struct Seat {
     groups: Groups,
-    place: Place,
+    place: Arc<Place>,
     /// Whether it has left already, though its supervisor still clears up.
     has_left: Mutex<bool>,
 }
@@ -94,18 +94,18 @@ impl Groups {
 
     /// Sits down with those whose shim listens there, the first one included.
     pub(crate) fn seat(&self, namespace: &Namespace, address: &Address) -> Result<Seat, GroupEnding> {
-        let place = Place { namespace: namespace.clone(), address: address.clone() };
+        let place = Arc::new(Place { namespace: namespace.clone(), address: address.clone() });
         let mut inner = self.lock();
         let group = inner.groups.entry(place.clone()).or_insert_with(|| Group {
             members: 0,
             is_ending: false,
             shim: None,
-            over: CancellationToken::new(),
+            over: None,
             turn: Arc::new(Semaphore::new(1)),
             connection: None,
         });
         if group.is_ending {
-            return Err(GroupEnding(group.over.clone()));
+            return Err(GroupEnding(group.over.get_or_insert_default().clone()));
         }
         group.members += 1;
         drop(inner);
@@ -248,7 +248,9 @@ impl Drop for Seat {
                 inner.ended.pop_front();
             }
             drop(inner);
-            group.over.cancel();
+            if let Some(over) = group.over {
+                over.cancel();
+            }
         }
     }
 }

@@ -13,17 +13,18 @@
 //! shim that nobody doubts has no timer.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use shimkeeper_proto::containerd::task::v3::ConnectRequest;
 use shimkeeper_shim::{Call, CallError, Cause};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::deadlines::Timing;
 use crate::error::Refused;
 use crate::shim::Shim;
+use crate::sync::lock;
 
 /// How long one probe is waited for before another one is sent: it may have got lost in the shim.
 const PROBE: Duration = Duration::from_secs(30);
@@ -77,12 +78,14 @@ impl fmt::Display for HealthState {
 
 /// The health of one shim, and the doubt about it.
 pub(crate) struct Vitals {
-    now: watch::Sender<Pulse>,
+    now: Mutex<Pulse>,
+    /// Tells of every new state.
+    changed: Arc<Notify>,
     doubt: Notify,
     timing: Timing,
 }
 
-pub(crate) struct Pulse {
+struct Pulse {
     health: Health,
     /// Whether it is only silent, so that the next answer is all it takes.
     by_silence: bool,
@@ -97,10 +100,10 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl Vitals {
-    pub(crate) fn new(timing: Timing) -> Self {
+    pub(crate) fn new(timing: Timing, changed: Arc<Notify>) -> Self {
         let health = Health { state: HealthState::Healthy, reason: String::new(), since: SystemTime::now() };
-        let now = watch::Sender::new(Pulse { health, by_silence: false });
-        Self { now, doubt: Notify::new(), timing }
+        let now = Mutex::new(Pulse { health, by_silence: false });
+        Self { now, changed, doubt: Notify::new(), timing }
     }
 
     /// An answer that takes longer is late: half of what a question for the state may take.
@@ -109,21 +112,24 @@ impl Vitals {
     }
 
     pub(crate) fn get(&self) -> Health {
-        self.now.borrow().health.clone()
+        lock(&self.now).health.clone()
     }
 
     pub(crate) fn state(&self) -> HealthState {
-        self.now.borrow().health.state
+        lock(&self.now).health.state
     }
 
-    /// To see the state change.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Pulse> {
-        self.now.subscribe()
+    /// Changes something, and tells those who wait if that is news.
+    fn change(&self, f: impl FnOnce(&mut Pulse) -> bool) {
+        let is_news = f(&mut lock(&self.now));
+        if is_news {
+            self.changed.notify_waiters();
+        }
     }
 
     /// The refusal of whoever would have to wait for a stuck shim.
     pub(crate) fn refusal(&self) -> Option<Refused> {
-        let pulse = self.now.borrow();
+        let pulse = lock(&self.now);
         let Health { state: HealthState::Stuck, reason, since } = &pulse.health else { return None };
         let seconds = since.elapsed().unwrap_or_default().as_secs();
         Some(Refused::Stuck { reason: reason.clone(), seconds })
@@ -136,7 +142,7 @@ impl Vitals {
 
     /// Something is wrong that only a new connection puts right, or, once the shim is gone, nothing.
     pub(crate) fn trouble(&self, reason: String) {
-        self.now.send_if_modified(|pulse| {
+        self.change(|pulse| {
             let state = pulse.health.state.max(HealthState::Stuck);
             pulse.by_silence = false;
             pulse.enter(state, reason)
@@ -145,7 +151,7 @@ impl Vitals {
 
     /// Its process is dead, or it has been told to go. A reason for why it does not go is kept.
     pub(crate) fn gone(&self, reason: &str) {
-        self.now.send_if_modified(|pulse| {
+        self.change(|pulse| {
             let is_news = pulse.health.state != HealthState::Gone;
             is_news && pulse.enter(HealthState::Gone, reason.to_owned())
         });
@@ -153,7 +159,7 @@ impl Vitals {
 
     /// It has been dialed, and has answered.
     pub(crate) fn connected(&self) {
-        self.now.send_if_modified(|pulse| {
+        self.change(|pulse| {
             pulse.health.state != HealthState::Gone && pulse.enter(HealthState::Healthy, String::new())
         });
     }
@@ -172,13 +178,12 @@ impl Vitals {
         if self.state() == HealthState::Healthy {
             return;
         }
-        self.now
-            .send_if_modified(|pulse| pulse.by_silence && pulse.enter(HealthState::Healthy, String::new()));
+        self.change(|pulse| pulse.by_silence && pulse.enter(HealthState::Healthy, String::new()));
     }
 
     /// It did not answer, or late.
     fn unheard(&self, state: HealthState, reason: String) {
-        self.now.send_if_modified(|pulse| {
+        self.change(|pulse| {
             let is_known_worse = !pulse.by_silence && pulse.health.state != HealthState::Healthy;
             pulse.by_silence |= !is_known_worse;
             !is_known_worse && pulse.enter(state, reason)
@@ -275,7 +280,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(2);
 
     fn vitals() -> Vitals {
-        Vitals::new(Timing::new(Deadlines { state: PATIENCE, ..Deadlines::default() }))
+        Vitals::new(Timing::new(Deadlines { state: PATIENCE, ..Deadlines::default() }), Arc::default())
     }
 
     fn shown(vitals: &Vitals) -> (HealthState, bool) {

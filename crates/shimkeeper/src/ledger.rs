@@ -8,9 +8,8 @@
 
 mod book;
 
-use std::collections::HashMap;
-use std::pin::pin;
-use std::sync::{Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use shimkeeper_core::{ExecId, Exit, ProcessKey};
 use tokio::sync::{Notify, watch};
@@ -21,6 +20,7 @@ use crate::error::Refused;
 use crate::exits::ExitRecord;
 use crate::memo::{Asking, Memo};
 use crate::state::ProcessState;
+use crate::waiting::until;
 
 /// The ledger of one task. Its supervisor, its handles and the event endpoint share it.
 #[derive(Debug)]
@@ -28,7 +28,8 @@ pub(crate) struct Ledger {
     pages: Mutex<Pages>,
     /// What the shim last told of states.
     pub(crate) memo: Memo,
-    changed: Notify,
+    /// Tells of every change, and of those of its shim's state and health.
+    changed: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -36,11 +37,11 @@ struct Pages {
     book: Book,
     /// The processes that somebody waits for. What is answered here outlives the process's place in the book: an exec
     /// may be deleted, and its id used again, between its end and the moment a waiter looks.
-    awaited: HashMap<ProcessKey, watch::Sender<Option<Outcome>>>,
+    awaited: BTreeMap<ProcessKey, watch::Sender<Option<Outcome>>>,
 }
 
 /// What a wait comes to.
-type Outcome = Result<Exit, Refused>;
+pub(crate) type Outcome = Result<Exit, Refused>;
 
 /// How a start may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,8 @@ pub(crate) enum StartTurn {
 
 impl Ledger {
     pub(crate) fn new(book: Book) -> Self {
-        let pages = Pages { book, awaited: HashMap::new() };
-        Self { pages: Mutex::new(pages), memo: Memo::default(), changed: Notify::new() }
+        let pages = Pages { book, awaited: BTreeMap::new() };
+        Self { pages: Mutex::new(pages), memo: Memo::default(), changed: Arc::default() }
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
@@ -78,6 +79,11 @@ impl Ledger {
         let answer = f(&mut pages.book);
         pages.answer_waiters();
         answer
+    }
+
+    /// What tells of its changes, and of what else is to be waited for together with them.
+    pub(crate) fn changed(&self) -> &Arc<Notify> {
+        &self.changed
     }
 
     /// A copy of the book, for the record on disk. Who watches is nothing that a record says, so that it alone makes no
@@ -217,15 +223,7 @@ impl Ledger {
     /// # Cancel safety
     /// Yes: nothing is consumed.
     pub(crate) async fn told_exit(&self, process: &ProcessKey) {
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            // Before looking: what changes in between must not be missed.
-            changed.as_mut().enable();
-            if self.is_exit_told(process) {
-                return;
-            }
-            changed.await;
-        }
+        until(&self.changed, || self.is_exit_told(process).then_some(())).await;
     }
 
     /// What to publish so that a process is known to have come this far, where its shim does not say so itself.
@@ -251,6 +249,11 @@ impl Ledger {
     /// Closes the book: what is still owed, in order. Nothing is published after this.
     pub(crate) fn finish(&self) -> Vec<Notice> {
         self.change(Book::finish)
+    }
+
+    /// What a wait for the process comes to; `None` as long as that is open.
+    pub(crate) fn outcome(&self, process: &ProcessKey) -> Option<Outcome> {
+        self.pages().outcome(process)
     }
 
     /// Waits for a process's exit. `Err` once it is certain that there will be none.

@@ -86,6 +86,7 @@ mod survey;
 mod sync;
 mod task;
 mod trace;
+mod waiting;
 mod whereabouts;
 mod witness;
 mod words;

@@ -167,7 +167,7 @@ impl Manager {
     fn look_up(&self, role: Role, key: &TaskKey) -> Result<Arc<Shim>, Error> {
         let refused = match self.inner.env.registry_of(role).get(key) {
             Some(Entry::Shim(shim)) => {
-                let over = matches!(*shim.state.borrow(), State::Removing | State::Gone(End::Reaped));
+                let over = matches!(shim.state.get(), State::Removing | State::Gone(End::Reaped));
                 if !over {
                     return Ok(shim);
                 }
@@ -235,7 +235,7 @@ impl Manager {
     /// Every sandbox, in the order of their keys.
     pub fn sandboxes(&self) -> Vec<Sandbox> {
         let mut shims = self.inner.env.sandboxes.shims();
-        shims.retain(|shim| !matches!(*shim.state.borrow(), State::Removing | State::Gone(_)));
+        shims.retain(|shim| !matches!(shim.state.get(), State::Removing | State::Gone(_)));
         shims.sort_by(|a, b| a.key.cmp(&b.key));
         shims.into_iter().map(Sandbox::new).collect()
     }

@@ -4,10 +4,10 @@
 //! Whatever the ledger takes in, an event of any kind or an answer, may have: so all is forgotten then, and the next
 //! who asks asks the shim. An answer that was on its way meanwhile is not kept.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use shimkeeper_core::ProcessKey;
+use shimkeeper_core::{ExecId, ProcessKey};
 
 use crate::state::{ProcessState, Status};
 
@@ -18,7 +18,9 @@ pub(crate) struct Memo(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     stirred: u64,
-    states: HashMap<ProcessKey, ProcessState>,
+    /// Most tasks have no other process.
+    init: Option<Box<ProcessState>>,
+    execs: BTreeMap<ExecId, ProcessState>,
 }
 
 /// The moment before a question, which tells whether its answer may be kept.
@@ -35,13 +37,18 @@ impl Memo {
     pub(crate) fn stir(&self) -> Asking {
         let mut kept = self.lock();
         kept.stirred += 1;
-        kept.states.clear();
+        kept.init = None;
+        kept.execs.clear();
         Asking(kept.stirred)
     }
 
     /// The state, if nothing was heard since it was told.
     pub(crate) fn get(&self, process: &ProcessKey) -> Option<ProcessState> {
-        self.lock().states.get(process).cloned()
+        let kept = self.lock();
+        match process {
+            ProcessKey::Init => kept.init.as_deref().cloned(),
+            ProcessKey::Exec(id) => kept.execs.get(id).cloned(),
+        }
     }
 
     /// The shim is about to be asked.
@@ -54,8 +61,14 @@ impl Memo {
         let lasts =
             matches!(state.status, Status::Created | Status::Running | Status::Paused | Status::Stopped);
         let mut kept = self.lock();
-        if lasts && kept.stirred == asking.0 {
-            kept.states.insert(process.clone(), state.clone());
+        if !lasts || kept.stirred != asking.0 {
+            return;
+        }
+        match process {
+            ProcessKey::Init => kept.init = Some(Box::new(state.clone())),
+            ProcessKey::Exec(id) => {
+                kept.execs.insert(id.clone(), state.clone());
+            }
         }
     }
 

@@ -2,8 +2,7 @@
 //! One wait per started process: the exit is learned from the shim's answer too, not from its events alone, which it
 //! may lose, and from the kernel while the shim can tell nothing. Whoever waits for the process waits for the ledger.
 
-use std::future::pending;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,51 +11,112 @@ use shimkeeper_proto::containerd::task::v3::WaitRequest;
 use shimkeeper_shim::{Call, CallError, Connection};
 
 use crate::ledger::Ledger;
-use crate::machine::State;
 use crate::reconcile::{self, Finding};
 use crate::role::Role;
 use crate::shim::Shim;
+use crate::waiting::run_or_pend;
 use crate::{convert, exits, publish, sandbox, witness};
 
 /// How long the shim's own exit event may be behind its answer to Wait before ours takes its place.
 const EVENT_GRACE: Duration = Duration::from_secs(2);
+
+/// What a wait came to.
+enum End {
+    /// Its exit is on record already.
+    Recorded,
+    /// How it ended, and for how long somebody else may be about to tell.
+    Learned(Exit, Duration),
+    /// There will be none.
+    Never,
+}
+
+/// Something that is asked while other things are waited for; in a box, as little of it is needed for long.
+type Asking<'a, T> = Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
 
 /// Starts to wait for a process of the shim, unless that has begun.
 pub(crate) fn watch_once(shim: &Arc<Shim>, process: &ProcessKey) {
     if !shim.ledger.take_watch(process) {
         return;
     }
-    let process = process.clone();
-    let (shim, detach) = (shim.clone(), shim.env.scope.detach_token().clone());
+    let (shim, process) = (shim.clone(), process.clone());
     shim.env.scope.clone().spawn(async move {
-        // Pinned here, because whoever takes a future over has room for it twice, and each process has one.
-        let following = pin!(follow(&shim, &process));
-        if detach.run_until_cancelled(following).await.is_some() {
+        let Some(end) = wait(&shim, &process).await else { return };
+        // In a box of its own, because each process has this future for all of its life, and comes to this once.
+        let telling = Box::pin(tell(&shim, &process, end));
+        if shim.env.scope.detach_token().run_until_cancelled(telling).await.is_some() {
             // Also by a manager that leaves, or the next one announces the exit again.
-            told(&shim).await;
+            Box::pin(told(&shim)).await;
         }
     });
 }
 
-async fn follow(shim: &Arc<Shim>, process: &ProcessKey) {
+/// Waits for the end of a process, whoever tells of it first. `None` if the manager leaves, which the shim's supervisor
+/// brings about.
+async fn wait(shim: &Shim, process: &ProcessKey) -> Option<End> {
     // Its id may be another exec's by the time of the answer; the pid tells.
     let pid = shim.ledger.process(process).map_or(0, |p| p.pid);
-    let (exit, grace) = tokio::select! {
-        biased;
-        exit = shim.ledger.exited(process) => match exit {
-            Ok(_) => (None, EVENT_GRACE),
-            // There will be none.
-            Err(_) => return,
-        },
-        exit = ask(shim, process, pid) => (Some(exit), EVENT_GRACE),
-        // Nobody else is about to tell.
-        exit = witness::exit_of(shim, process) => (Some(exit), Duration::ZERO),
-    };
-    if let Some(exit) = exit
-        && exits::record(shim, process, exit)
-    {
-        persist(shim).await;
+    // An answer that there will be none is good for ever.
+    let mut can_be_asked = true;
+    let (mut answer, mut witness): (Asking<'_, _>, Asking<'_, _>) = (None, None);
+    loop {
+        let mut changed = pin!(shim.ledger.changed().notified());
+        // Before looking: what changes in between must not be missed.
+        changed.as_mut().enable();
+        if shim.env.scope.is_detaching() {
+            return None;
+        }
+        match shim.ledger.outcome(process) {
+            Some(Ok(_)) => return Some(End::Recorded),
+            Some(Err(_)) => return Some(End::Never),
+            None => {}
+        }
+        if answer.is_none()
+            && can_be_asked
+            && let Some(connection) = shim.connection()
+        {
+            answer = Some(Box::pin(ask(shim, process, pid, connection)));
+        }
+        if witness.is_some() != shim.is_mute() {
+            // Whoever is mute now was not before, or the other way round.
+            witness = if witness.is_none() { Some(Box::pin(witness::exit_of(shim, process))) } else { None };
+        }
+        tokio::select! {
+            biased;
+            () = changed => {}
+            answered = run_or_pend(&mut answer) => {
+                answer = None;
+                match answered {
+                    Ok(Some(exit)) => return Some(End::Learned(exit, EVENT_GRACE)),
+                    Ok(None) => can_be_asked = false,
+                    // Until it is connected again.
+                    Err(error) if error.is_closed() => {}
+                    Err(error) => {
+                        tracing::debug!(
+                            namespace = %shim.key.namespace, task = %shim.key.id, %process, %error,
+                            "the shim does not wait"
+                        );
+                        can_be_asked = false;
+                    }
+                }
+            }
+            // Nobody else is about to tell.
+            exit = run_or_pend(&mut witness) => return Some(End::Learned(exit, Duration::ZERO)),
+        }
     }
+}
+
+/// Records the end, if that is news, and sees to it that it is told.
+async fn tell(shim: &Arc<Shim>, process: &ProcessKey, end: End) {
+    let grace = match end {
+        End::Never => return,
+        End::Recorded => EVENT_GRACE,
+        End::Learned(exit, grace) => {
+            if exits::record(shim, process, exit) {
+                persist(shim).await;
+            }
+            grace
+        }
+    };
     // An event that is on its way comes first, so that the shim's own words are passed on.
     if shim.role == Role::Task && tokio::time::timeout(grace, shim.ledger.told_exit(process)).await.is_err() {
         // Whoever has recorded it may be waiting for the disk.
@@ -64,8 +124,7 @@ async fn follow(shim: &Arc<Shim>, process: &ProcessKey) {
     }
     publish::decided(shim, None, |ledger| ledger.announce_exit(process));
     if *process == ProcessKey::Init && shim.ledger.init_waits() {
-        // In a box of its own, because each process has this future, and few come to this.
-        Box::pin(tell_after_execs(shim)).await;
+        tell_after_execs(shim).await;
     }
     crate::failpoint::hit("C8-told");
 }
@@ -97,60 +156,31 @@ pub(crate) async fn told(shim: &Shim) {
     }
 }
 
-/// Asks the shim until it answers. For ever, if it is over without an answer: others settle the exit then.
-async fn ask(shim: &Shim, process: &ProcessKey, pid: u32) -> Exit {
-    if shim.is_found {
-        // Its events tell as well: this can wait until every shim that was found has been asked who it is.
-        shim.env.rush_is_over.cancelled().await;
-    }
-    let mut state = shim.state.subscribe();
-    loop {
-        if let Some(connection) = shim.connection() {
-            let answer = match shim.role {
-                Role::Task => wait_for(shim, &connection, process, pid).await.map(Some),
-                Role::Sandbox => sandbox::wait_for(shim, &connection, &Call::unbounded()).await,
-            };
-            match answer {
-                Ok(Some(exit)) => return exit,
-                // It tells of none.
-                Ok(None) => return pending().await,
-                Err(error) if !error.is_closed() => {
-                    tracing::debug!(
-                        namespace = %shim.key.namespace, task = %shim.key.id, %process, %error,
-                        "the shim does not wait"
-                    );
-                    return pending().await;
-                }
-                Err(_) => {}
-            }
-        }
-        // Connected again, or over.
-        loop {
-            if state.changed().await.is_err() || matches!(*state.borrow_and_update(), State::Gone(_)) {
-                return pending().await;
-            }
-            if shim.connection().is_some() {
-                break;
-            }
-        }
-    }
-}
-
-async fn wait_for(
+/// Asks the shim until it answers; `None` if it tells of no exit.
+async fn ask(
     shim: &Shim,
-    connection: &Connection,
     process: &ProcessKey,
     pid: u32,
-) -> Result<Exit, CallError> {
+    connection: Connection,
+) -> Result<Option<Exit>, CallError> {
+    if shim.is_found {
+        // Its events tell as well: this can wait until every shim that was found has been asked who it is.
+        Box::pin(shim.env.rush_is_over.cancelled()).await;
+    }
+    if shim.role == Role::Sandbox {
+        return Box::pin(sandbox::wait_for(shim, &connection, &Call::unbounded())).await;
+    }
     let request = WaitRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
-    let answer = connection.wait(&Call::unbounded(), &request).await?;
+    let answer = Box::pin(connection.begin_wait(request)).await?;
+    drop(connection);
+    let answer = answer.await?;
     let at = convert::moment(answer.exited_at.as_ref());
-    Ok(Exit {
+    Ok(Some(Exit {
         pid,
         status: answer.exit_status,
         at: at.unwrap_or_else(SystemTime::now),
         provenance: Provenance::Observed,
-    })
+    }))
 }
 
 /// Makes an exit durable before it is announced.

@@ -59,7 +59,7 @@ fn is_init_of_others(shim: &Shim) -> bool {
     let Some(init) = shim.init_identity() else { return false };
     shim.env.all_shims().iter().any(|other| {
         other.incarnation != shim.incarnation
-            && !matches!(*other.state.borrow(), State::Gone(_))
+            && !matches!(other.state.get(), State::Gone(_))
             && other.init_identity().as_ref() == Some(&init)
     })
 }

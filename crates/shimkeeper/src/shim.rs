@@ -6,7 +6,7 @@
 mod holds;
 mod people;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use shimkeeper_core::{Exit, Incarnation, ProcessKey, TaskKey};
 use shimkeeper_shim::{Bundle, Call, CallError, Connection, LogPump, ShimBinary};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::deadlines::{Deadlines, Timing};
@@ -32,6 +32,7 @@ use crate::stdio::{Plumbing, ProcessIo};
 use crate::sync::lock;
 use crate::task::denial::Denial;
 use crate::trace;
+use crate::waiting::Watched;
 pub(crate) use holds::HoldRequests;
 use holds::Holds;
 use people::People;
@@ -55,7 +56,7 @@ pub(crate) struct Shim {
     seat: Mutex<Option<Arc<Seat>>>,
     /// Cancelled when the shim is over, and when the manager leaves.
     over: CancellationToken,
-    pub(crate) state: watch::Sender<State>,
+    pub(crate) state: Arc<Watched<State>>,
     holds: Holds,
     /// Somebody does not want to wait for the next retry.
     pub(crate) hurry: Notify,
@@ -64,7 +65,7 @@ pub(crate) struct Shim {
     parting: Mutex<Parting>,
     /// Whether it died, and what it left was ended and told of; the task is still to be cleared up.
     orphans_ended: AtomicBool,
-    plumbing: Mutex<HashMap<ProcessKey, Plumbing>>,
+    plumbing: Mutex<BTreeMap<ProcessKey, Plumbing>>,
     phases: OnceLock<Phases>,
     /// Whether it was found at the start, so that its events are also for those who listened then and are not back yet.
     pub(crate) is_found: bool,
@@ -107,7 +108,7 @@ pub(crate) struct Parts {
 #[must_use = "a permit that is dropped decides for what it was made with"]
 pub(crate) struct Permit {
     settle: Option<oneshot::Sender<Fate>>,
-    state: watch::Receiver<State>,
+    state: Arc<Watched<State>>,
     on_drop: Fate,
 }
 
@@ -119,8 +120,9 @@ impl Shim {
     pub(crate) fn new(parts: Parts, link: machine::Link) -> (Arc<Self>, HoldRequests) {
         let (holds, requests) = holds::line();
         let timing = parts.env.timing_of(parts.binary.path());
+        let changed = parts.ledger.changed().clone();
         let shim = Self {
-            vitals: Vitals::new(timing.clone()),
+            vitals: Vitals::new(timing.clone(), changed.clone()),
             timing,
             env: parts.env,
             role: parts.role,
@@ -134,7 +136,7 @@ impl Shim {
             log: parts.log,
             seat: Mutex::new(parts.seat.map(Arc::new)),
             over: parts.over,
-            state: watch::Sender::new(State::Held(link)),
+            state: Arc::new(Watched::new(State::Held(link), changed)),
             holds,
             hurry: Notify::new(),
             link: Mutex::new(parts.connection),
@@ -162,7 +164,7 @@ impl Shim {
 
     /// Whether its task is on the way out: the id is still taken, and soon free.
     pub(crate) fn is_ending(&self) -> bool {
-        matches!(*self.state.borrow(), State::Ending | State::Reaping | State::Removing | State::Gone(_))
+        matches!(self.state.get(), State::Ending | State::Reaping | State::Removing | State::Gone(_))
     }
 
     /// Its place among those that the shim's process serves.
@@ -282,7 +284,7 @@ impl Shim {
 
     /// How a process ended whose shim is dead and cannot be asked, until the deletion of its task is told.
     pub(crate) fn exit_told_for_dead_shim(&self, process: &ProcessKey) -> Option<Exit> {
-        let is_listed = !matches!(*self.state.borrow(), State::Removing | State::Gone(_));
+        let is_listed = !matches!(self.state.get(), State::Removing | State::Gone(_));
         if is_listed && self.orphans_ended.load(Ordering::Relaxed) { self.ledger.exit(process) } else { None }
     }
 
@@ -296,7 +298,7 @@ impl Shim {
             reason if reason.is_empty() => "its connection is closed".to_owned(),
             reason => reason,
         };
-        match *self.state.borrow() {
+        match self.state.get() {
             State::Ending | State::Removing | State::Gone(End::Reaped) => self.role.absent(),
             State::Gone(End::Detached) => Refused::Detaching,
             State::Quarantined => Refused::Quarantined { reason: reason() },
@@ -359,12 +361,7 @@ impl Shim {
     }
 
     async fn quarantined(&self) {
-        let mut state = self.state.subscribe();
-        let quarantined = state.wait_for(|state| *state == State::Quarantined).await.is_ok();
-        if !quarantined {
-            // Its sender is this shim's own, so this is never come to.
-            std::future::pending::<()>().await;
-        }
+        self.state.until(|state| state == State::Quarantined).await;
     }
 
     /// Waits until the shim is over.
@@ -372,14 +369,10 @@ impl Shim {
     /// # Cancel safety
     /// Yes.
     pub(crate) async fn gone(&self) -> End {
-        let mut state = self.state.subscribe();
-        loop {
-            if let State::Gone(end) = *state.borrow_and_update() {
-                return end;
-            }
-            if state.changed().await.is_err() {
-                return End::Detached;
-            }
+        match self.state.until(|state| matches!(state, State::Gone(_))).await {
+            State::Gone(end) => end,
+            // Not what was waited for.
+            _ => End::Detached,
         }
     }
 
@@ -391,7 +384,7 @@ impl Shim {
 
 impl Permit {
     /// A permit and its other end. A permit that is dropped decides `on_drop`.
-    pub(crate) fn new(state: watch::Receiver<State>, on_drop: Fate) -> (Self, Settlement) {
+    pub(crate) fn new(state: Arc<Watched<State>>, on_drop: Fate) -> (Self, Settlement) {
         let (settle, settlement) = oneshot::channel();
         (Self { settle: Some(settle), state, on_drop }, settlement)
     }
@@ -413,17 +406,12 @@ impl Permit {
             // The supervisor is gone only after a detach; then there is nothing left to decide.
             let _ = settle.send(fate);
         }
-        loop {
-            let state = *self.state.borrow_and_update();
-            let decided = match state {
-                State::Gone(_) | State::Quarantined => true,
-                State::Serving | State::Unreachable => fate == Fate::Keep,
-                State::Held(_) | State::Ending | State::Reaping | State::Removing => false,
-            };
-            if decided || self.state.changed().await.is_err() {
-                return state;
-            }
-        }
+        let is_decided = |state| match state {
+            State::Gone(_) | State::Quarantined => true,
+            State::Serving | State::Unreachable => fate == Fate::Keep,
+            State::Held(_) | State::Ending | State::Reaping | State::Removing => false,
+        };
+        self.state.until(is_decided).await
     }
 }
 

@@ -14,6 +14,7 @@ use crate::health::HealthState;
 use crate::machine::{Action, End, Fate, Input, Link, State};
 use crate::registry::Ticket;
 use crate::shim::{HoldRequests, Permit, Settlement, Shim};
+use crate::waiting::run_or_pend;
 use crate::{dialing, ending, health, monitor, publish, reap};
 
 /// First and longest wait between two tries to clear up what could not be cleared up.
@@ -42,8 +43,8 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// A supervisor, and the permit its shim is born with: dropped, it ends the shim.
     pub(crate) fn new(shim: Arc<Shim>, ticket: Ticket, requests: HoldRequests) -> (Self, Permit) {
-        let (permit, settlement) = Permit::new(shim.state.subscribe(), Fate::End);
-        let state = *shim.state.borrow();
+        let (permit, settlement) = Permit::new(shim.state.clone(), Fate::End);
+        let state = shim.state.get();
         let mut this = Self {
             shim,
             ticket: Some(ticket),
@@ -60,25 +61,35 @@ impl Supervisor {
     }
 
     /// Runs until the shim is over, or the manager leaves.
-    pub(crate) async fn run(mut self) {
-        while !matches!(self.state, State::Gone(_)) {
-            let input = self.next().await;
-            let (state, actions) = self.state.step(input);
-            tracing::debug!(
-                namespace = %self.shim.key.namespace, task = %self.shim.key.id, ?input, from = ?self.state, to = ?state,
-                "shim"
-            );
-            self.state = state;
-            for action in actions {
-                self.perform(*action);
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "one has room for its arguments twice, and each shim has this future"
+    )]
+    pub(crate) fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            while !matches!(self.state, State::Gone(_)) {
+                let input = self.next().await;
+                self.take(input);
             }
-            self.watch_connection();
-            // After the actions, so that whoever sees the state finds its consequences: a free id, a closed ledger.
-            self.shim.state.send_replace(state);
+            if self.state == State::Gone(End::Detached) {
+                self.leave_no_doubt();
+            }
         }
-        if self.state == State::Gone(End::Detached) {
-            self.leave_no_doubt();
+    }
+
+    fn take(&mut self, input: Input) {
+        let (state, actions) = self.state.step(input);
+        tracing::debug!(
+            namespace = %self.shim.key.namespace, task = %self.shim.key.id, ?input, from = ?self.state, to = ?state,
+            "shim"
+        );
+        self.state = state;
+        for action in actions {
+            self.perform(*action);
         }
+        self.watch_connection();
+        // After the actions, so that whoever sees the state finds its consequences: a free id, a closed ledger.
+        self.shim.state.set(state);
     }
 
     /// Sees to it that what was announced until the very last is on record: an orderly leave announces nothing twice.
@@ -118,7 +129,7 @@ impl Supervisor {
     }
 
     fn grant(&mut self, request: oneshot::Sender<Permit>) -> Input {
-        let (permit, settlement) = Permit::new(self.shim.state.subscribe(), Fate::Keep);
+        let (permit, settlement) = Permit::new(self.shim.state.clone(), Fate::Keep);
         self.settlement = Some(settlement);
         // A requester who has left drops the permit, which settles at once.
         let _ = request.send(permit);
@@ -176,17 +187,14 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         // After a panic nobody owns the shim until the next start; whoever waits for it must not wait for ever.
-        self.shim.state.send_if_modified(|state| {
-            let abandoned = !matches!(state, State::Gone(_));
-            if abandoned {
-                tracing::error!(
-                    namespace = %self.shim.key.namespace, task = %self.shim.key.id, ?state,
-                    "its supervisor was lost: the task is left as it is"
-                );
-                *state = State::Gone(End::Detached);
-            }
-            abandoned
-        });
+        let state = self.shim.state.get();
+        if !matches!(state, State::Gone(_)) {
+            tracing::error!(
+                namespace = %self.shim.key.namespace, task = %self.shim.key.id, ?state,
+                "its supervisor was lost: the task is left as it is"
+            );
+            self.shim.state.set(State::Gone(End::Detached));
+        }
         self.shim.retire();
     }
 }
@@ -202,13 +210,6 @@ fn watch_link(shim: Arc<Shim>, connection: Connection) -> Work {
         shim.set_trouble(format!("its connection was lost: {reason}"));
         Input::Lost
     })
-}
-
-async fn run_or_pend<T>(work: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
-    match work {
-        Some(work) => work.as_mut().await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn settled(settlement: &mut Option<Settlement>) -> Fate {

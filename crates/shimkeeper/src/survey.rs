@@ -34,7 +34,7 @@ impl Survey {
         for (key, entry) in registry.entries() {
             match entry {
                 Entry::Shim(shim) => {
-                    if !matches!(*shim.state.borrow(), State::Removing | State::Gone(_)) {
+                    if !matches!(shim.state.get(), State::Removing | State::Gone(_)) {
                         survey.tasks.push(Task::new(shim));
                     }
                 }

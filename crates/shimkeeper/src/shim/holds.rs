@@ -61,13 +61,12 @@ impl Drop for HoldRequests {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::watch;
-
     use super::*;
     use crate::machine::{Fate, Link, State};
+    use crate::waiting::Watched;
 
     fn permit() -> Permit {
-        Permit::new(watch::Sender::new(State::Held(Link::Up)).subscribe(), Fate::Keep).0
+        Permit::new(Arc::new(Watched::new(State::Held(Link::Up), Arc::default())), Fate::Keep).0
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! The processes of a task that can be named for certain: its shim, its init, its execs, and what is in its control
 //! group. Whoever is killed or waited for is one of these.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shimkeeper_core::{ExecId, ProcessKey};
@@ -18,11 +18,11 @@ pub(super) struct People {
     shim: Option<ProcessIdentity>,
     shim_is_foreign: bool,
     init: Option<Arc<Pidfd>>,
-    execs: HashMap<ExecId, Arc<Pidfd>>,
+    execs: BTreeMap<ExecId, Arc<Pidfd>>,
     /// The container's own control group.
     cgroup: Option<Cgroup>,
     /// Whom we have sent SIGKILL ourselves.
-    killed: HashSet<ProcessKey>,
+    killed: BTreeSet<ProcessKey>,
 }
 
 impl Shim {
@@ -110,22 +110,7 @@ impl Shim {
 
     /// Whether the shim cannot tell of its processes, and nobody is about to find out.
     pub(crate) fn is_mute(&self) -> bool {
-        self.vitals.state() == HealthState::Stuck || *self.state.borrow() == State::Quarantined
-    }
-
-    /// Waits until the shim is mute, or is not.
-    ///
-    /// # Cancel safety
-    /// Yes.
-    pub(crate) async fn until_mute(&self, mute: bool) {
-        let (mut vitals, mut state) = (self.vitals.subscribe(), self.state.subscribe());
-        while self.is_mute() != mute {
-            // Both senders are this shim's own.
-            tokio::select! {
-                _ = vitals.changed() => {}
-                _ = state.changed() => {}
-            }
-        }
+        self.vitals.state() == HealthState::Stuck || self.state.get() == State::Quarantined
     }
 
     pub(crate) fn hold_exec(&self, id: &ExecId, pidfd: Option<Pidfd>) {

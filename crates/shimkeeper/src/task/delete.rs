@@ -48,12 +48,9 @@ async fn run(shim: &Arc<Shim>) -> Result<Exit, Error> {
 
 /// Has what is quarantined tried again at once, and waits for what comes of it.
 async fn try_again(shim: &Shim) -> State {
-    let mut state = shim.state.subscribe();
     shim.hurry.notify_one();
-    // Its sender is this shim's own.
-    let _ = state.wait_for(|state| *state != State::Quarantined).await;
-    let settled = state.wait_for(|state| matches!(state, State::Quarantined | State::Gone(_))).await;
-    settled.map_or(State::Quarantined, |state| *state)
+    shim.state.until(|state| state != State::Quarantined).await;
+    shim.state.until(|state| matches!(state, State::Quarantined | State::Gone(_))).await
 }
 
 /// Asks the shim. `Ok` if the task is over, whoever says so.

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Ways to wait that take little memory: every task is waited for in several ways, for all of its life.
+
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use crate::sync::lock;
+
+/// Waits until `look` finds something. It looks anew whenever those who wait are told to.
+///
+/// # Cancel safety
+/// Yes.
+pub(crate) async fn until<T>(changed: &Notify, mut look: impl FnMut() -> Option<T>) -> T {
+    loop {
+        let mut told = pin!(changed.notified());
+        // Before looking: what changes in between must not be missed.
+        told.as_mut().enable();
+        if let Some(found) = look() {
+            return found;
+        }
+        told.await;
+    }
+}
+
+/// A value that can be waited for. Several may share what tells of their changes, so that who waits for any of them waits
+/// once.
+#[derive(Debug)]
+pub(crate) struct Watched<T> {
+    value: Mutex<T>,
+    changed: Arc<Notify>,
+}
+
+impl<T: Copy> Watched<T> {
+    pub(crate) fn new(value: T, changed: Arc<Notify>) -> Self {
+        Self { value: Mutex::new(value), changed }
+    }
+
+    pub(crate) fn get(&self) -> T {
+        *lock(&self.value)
+    }
+
+    /// Sets it, and tells those who wait.
+    pub(crate) fn set(&self, value: T) {
+        *lock(&self.value) = value;
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until it is one that was meant, and answers that.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub(crate) async fn until(&self, mut is_meant: impl FnMut(T) -> bool) -> T {
+        until(&self.changed, || Some(self.get()).filter(|value| is_meant(*value))).await
+    }
+}
+
+/// Runs what was begun, if anything was.
+///
+/// # Cancel safety
+/// Yes: it goes on where it was.
+pub(crate) async fn run_or_pend<T>(work: &mut Option<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> T {
+    match work {
+        Some(work) => work.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_value_that_shares_its_news_is_seen_to_change() {
+        let changed = Arc::new(Notify::new());
+        let (a, b) = (Watched::new(1, changed.clone()), Watched::new(1, changed));
+        let waiting = async { (a.until(|value| value > 2).await, b.get()) };
+        let changing = async {
+            for value in 2..4 {
+                b.set(value);
+                tokio::task::yield_now().await;
+                a.set(value);
+                tokio::task::yield_now().await;
+            }
+        };
+        assert_eq!(tokio::join!(waiting, changing).0, (3, 3));
+        assert_eq!(a.until(|value| value == 3).await, 3, "and at once if it is so already");
+    }
+}
