@@ -9,6 +9,8 @@
 use std::iter::repeat_n;
 use std::time::Duration;
 
+use shimkeeper_store::Store;
+
 use crate::calls::Calls;
 
 /// How long nothing may have been called for a burst to be over.
@@ -58,13 +60,14 @@ pub(crate) fn share_one_heap() {}
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn give_back() {}
 
-/// Gives back after every burst of calls. Never returns, and waits for nothing while nothing is called.
+/// Gives back after every burst of calls, what the store has kept for the next one first. Never returns, and waits for nothing while nothing is called.
 ///
 /// # Cancel safety
 /// Yes.
-pub(crate) async fn give_back_when_quiet(calls: &Calls) {
+pub(crate) async fn give_back_when_quiet(calls: &Calls, store: &Store) {
     loop {
         calls.quiet_again(QUIET).await;
+        store.give_back().await;
         give_back();
     }
 }

@@ -185,8 +185,8 @@ impl Daemon {
             let mut serving = std::pin::pin!(server::serve(&self.socket, served, gate, stop.clone()));
             let mut watchdog = std::pin::pin!(notify::watchdog());
             let mut figures = std::pin::pin!(figures(self.metrics, stop.clone()));
-            let quiet = controls.calls.clone();
-            let mut tidying = std::pin::pin!(memory::give_back_when_quiet(&quiet));
+            let (quiet, store) = (controls.calls.clone(), controls.store.clone());
+            let mut tidying = std::pin::pin!(memory::give_back_when_quiet(&quiet, &store));
             let manager = controls.manager.clone();
             let mut adopted = std::pin::pin!(manager.adopted());
             let mut is_adopted = false;

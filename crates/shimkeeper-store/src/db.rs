@@ -125,12 +125,18 @@ pub(crate) fn identify(connection: &Connection, path: &Path) -> Result<(), OpenE
     Err(OpenError::Damaged { dir: path.parent().unwrap_or(path).to_owned(), problem: problem.to_owned() })
 }
 
+/// Lets go of the pages that nobody uses.
+pub(crate) fn shrink(connection: &Connection) {
+    // It fails of nothing but a connection that is of no use for anything else either.
+    let _ = connection.execute_batch("PRAGMA shrink_memory;");
+}
+
 /// Looks through the whole file for damage that SQLite can see. The quick check would not do: it does not compare
 /// the index with the table, and a record that is not found by its name looks like one that was deleted.
 pub(crate) fn check(connection: &Connection) -> rusqlite::Result<Result<(), String>> {
     let said: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     // It has read every page; hardly one of them is needed soon.
-    connection.execute_batch("PRAGMA shrink_memory;")?;
+    shrink(connection);
     Ok(if said == "ok" { Ok(()) } else { Err(said) })
 }
 

@@ -13,6 +13,7 @@ use shimkeeper_core::Namespace;
 use tokio::sync::Semaphore;
 
 use crate::bundles;
+use crate::cache::Cache;
 use crate::container::Container;
 use crate::containers::Containers;
 use crate::db::{self, Found};
@@ -138,6 +139,26 @@ impl Store {
         log.push(db::LOG_SUFFIX);
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
         size(&path) + size(Path::new(&log))
+    }
+
+    /// Lets go of what it keeps only to be quicker: the containers that were asked for last, and pages of the database.
+    /// For when nothing is asked for a while.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn give_back(&self) {
+        self.0.index.write().unwrap_or_else(PoisonError::into_inner).cache = Cache::default();
+        // What keeps these from being done, whoever asks next is told.
+        let shrink = |store: &Self| {
+            db::shrink(&store.reader());
+            Ok(())
+        };
+        let _ = self.ask(shrink).await;
+        let shrink = |tx: &mut Tx<'_>| {
+            tx.shrink();
+            Ok(())
+        };
+        let _ = self.write(Room::NotNeeded, shrink).await;
     }
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Index) -> T) -> T {

@@ -269,6 +269,11 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Lets go of pages of the database that are in memory.
+    pub(crate) fn shrink(&self) {
+        db::shrink(self.connection);
+    }
+
     /// Whether there was such a record; only then is it said to be gone.
     pub(crate) fn remove(
         &mut self,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Containers, with the texts that containerd's clients know.
 
+use std::sync::Arc;
+
 use shimkeeper_core::{Any, Kind};
 use shimkeeper_store::Container;
 
@@ -32,6 +34,21 @@ async fn a_record_comes_back_as_it_went_in_also_from_disk() {
     let store = site.open();
     assert_eq!(*store.containers(&ns).get("c1").await.unwrap(), made);
     assert_eq!(*store.containers(&ns).list(&filters(&[])).await.unwrap()[0], made);
+}
+
+#[tokio::test]
+async fn what_was_given_back_is_read_again() {
+    let site = Site::new();
+    let ns = ns("default");
+    let store = site.open();
+    let made = store.containers(&ns).create(container("c1")).await.unwrap();
+    let kept = store.containers(&ns).get("c1").await.unwrap();
+    store.give_back().await;
+    let read = store.containers(&ns).get("c1").await.unwrap();
+    assert_eq!((&*read, &*kept), (&*made, &*made));
+    assert!(!Arc::ptr_eq(&read, &kept));
+    assert!(Arc::ptr_eq(&read, &store.containers(&ns).get("c1").await.unwrap()));
+    store.containers(&ns).delete("c1").await.unwrap();
 }
 
 #[tokio::test]
