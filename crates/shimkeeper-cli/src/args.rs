@@ -64,6 +64,9 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+// Only the command that is given is built. What its arguments say of themselves would then be its description: those that
+// several commands have in common say nothing.
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Run a command in a new container; needs no daemon, but can leave it to one
     Run(Box<RunArgs>),
@@ -156,7 +159,7 @@ pub(crate) struct CleanupArgs {
     pub(crate) debug: bool,
 }
 
-/// What is run.
+// What is run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to run")]
 pub(crate) struct SourceArgs {
@@ -171,7 +174,7 @@ pub(crate) struct SourceArgs {
     pub(crate) spec: Option<PathBuf>,
 }
 
-/// How the container is, when no spec says it.
+// How the container is, when no spec says it.
 #[derive(Debug, Args)]
 #[group(conflicts_with_all = ["bundle", "spec"])]
 #[command(next_help_heading = "The container (not with --bundle or --spec)")]
@@ -223,7 +226,7 @@ pub(crate) struct ContainerArgs {
     pub(crate) allow_new_privs: bool,
 }
 
-/// Who runs it, and where the files are.
+// Who runs it, and where the files are.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Runtime")]
 pub(crate) struct RuntimeArgs {
@@ -244,7 +247,7 @@ pub(crate) struct RuntimeArgs {
     pub(crate) no_cleanup: bool,
 }
 
-/// What is told about it.
+// What is told about it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reporting")]
 pub(crate) struct ReportArgs {
@@ -271,6 +274,17 @@ mod tests {
         match Cli::try_parse_from(["shimkeeper", "run"].iter().chain(args))?.command {
             Command::Run(run) => Ok(*run),
             _ => unreachable!("the word is run"),
+        }
+    }
+
+    #[test]
+    fn a_command_says_of_itself_what_the_list_says_of_it() {
+        let (listed, mut built) = (Cli::command(), Cli::command());
+        built.build();
+        for command in listed.get_subcommands() {
+            let about = |of: &clap::Command| of.get_about().map(ToString::to_string);
+            let name = command.get_name();
+            assert_eq!(about(built.find_subcommand(name).unwrap()), about(command), "{name}");
         }
     }
 

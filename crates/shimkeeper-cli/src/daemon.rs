@@ -23,7 +23,7 @@ Signals:
   HUP reads the configuration again: limits, timeouts and the log level change at once.
   USR1 writes what there is into the log.";
 
-/// What counts more than the file, and the file.
+// What counts more than the file, and the file.
 #[derive(Debug, Args)]
 pub(crate) struct DaemonArgs {
     /// The configuration [default: /etc/shimkeeper/config.toml, if it is there]

@@ -30,6 +30,8 @@ exited (the status it ended with). Of several with the same key one has to fit, 
 exited, those that have ended are listed without -a.";
 
 #[derive(Debug, Subcommand)]
+// Only the command that is given is built.
+#[command(defer = true)]
 pub(crate) enum ClientCommand {
     /// List the containers of a daemon
     #[command(after_help = PS_EXAMPLES)]
@@ -76,7 +78,7 @@ pub(crate) enum ClientCommand {
     Version(ServerArgs),
 }
 
-/// Which daemon, and how it is told.
+// Which daemon, and how it is told.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The daemon's socket [default: $CONTAINERD_ADDRESS, or /run/shimkeeper/shimkeeper.sock]
@@ -87,7 +89,7 @@ pub(crate) struct ServerArgs {
     pub(in crate::client) output: Output,
 }
 
-/// In which namespace.
+// In which namespace.
 #[derive(Debug, Args)]
 pub(crate) struct InNamespace {
     /// The namespace the containers are in

@@ -45,7 +45,7 @@ pub(crate) enum Action {
     Recover(RecoverArgs),
 }
 
-/// Which store.
+// Which store.
 #[derive(Debug, Args)]
 pub(crate) struct Where {
     /// The daemon's root directory

@@ -31,7 +31,7 @@ One leaves with Ctrl-P Ctrl-Q, and the container goes on. Several may be attache
 the log driver of `shimkeeper run -d`; of a container that another client has started with FIFOs, each sees a part only.
 When the container ends, its exit code is ours. Ids may be shortened to what only one of them begins with.";
 
-/// Whether a daemon runs it, and which.
+// Whether a daemon runs it, and which.
 #[derive(Debug, Default, Args)]
 #[group(id = "by_daemon", multiple = true)]
 #[command(next_help_heading = "By a daemon")]
@@ -48,7 +48,7 @@ pub(crate) struct ByDaemonArgs {
     pub(crate) address: Option<PathBuf>,
 }
 
-/// How a daemon keeps it.
+// How a daemon keeps it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "By a daemon")]
 pub(crate) struct KeepingArgs {
