@@ -79,9 +79,8 @@ impl Gate {
     /// Waits until one more may be accepted.
     async fn room(&self) {
         loop {
-            let mut freed = std::pin::pin!(self.freed.notified());
-            // Before looking: what is freed in between must not be missed.
-            freed.as_mut().enable();
+            // Before looking: it hears of what is freed from now on, waited for or not.
+            let freed = self.freed.notified();
             {
                 let state = self.state();
                 if state.connected < state.most {

@@ -11,6 +11,7 @@ mod long;
 mod share;
 mod ttrpc;
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,12 +197,10 @@ impl Connection {
             {
                 let method = self.name::<M>();
                 let (call, request) = (Call::unbounded(), request.encode_to_vec());
-                let begun = tokio::select! {
-                    biased;
-                    () = self.share.hung_up() => Err(self.hung_up()),
-                    begun = client.begin(&method, &self.about.namespace, &call, &request) => begun,
-                };
-                Form::Ttrpc(begun.map_err(|cause| CallError::new(M::NAME, cause))?)
+                let sending = pin!(client.begin(&method, &self.about.namespace, &call, &request));
+                Form::Ttrpc(
+                    self.unless_hung_up(sending).await.map_err(|cause| CallError::new(M::NAME, cause))?,
+                )
             }
             _ => {
                 let this = self.clone();
@@ -215,8 +214,16 @@ impl Connection {
         MethodName { service: M::service(self.api()), name: M::NAME, path: M::GRPC_PATH }
     }
 
-    fn hung_up(&self) -> Cause {
-        Cause::Closed(self.close_reason().unwrap_or(CloseReason::Local))
+    /// What comes of it, unless this share is hung up first.
+    async fn unless_hung_up<T>(
+        &self,
+        work: Pin<&mut impl Future<Output = Result<T, Cause>>>,
+    ) -> Result<T, Cause> {
+        tokio::select! {
+            biased;
+            () = self.share.hung_up() => Err(Cause::Closed(self.close_reason().unwrap_or(CloseReason::Local))),
+            done = work => done,
+        }
     }
 
     async fn traced(
@@ -245,12 +252,8 @@ impl Connection {
         request: &[u8],
         read: Reader<'_>,
     ) -> Result<(), CallError> {
-        let outcome = tokio::select! {
-            biased;
-            () = self.share.hung_up() => Err(self.hung_up()),
-            outcome = self.send(method, call, request) => outcome,
-        };
-        let answer = outcome.map_err(|cause| CallError::new(method.name, cause))?;
+        let answer = self.unless_hung_up(pin!(self.send(method, call, request))).await;
+        let answer = answer.map_err(|cause| CallError::new(method.name, cause))?;
         read(answer).map_err(|error| CallError::new(method.name, unreadable(&error)))
     }
 

@@ -2,7 +2,6 @@
 //! One wait per started process: the exit is learned from the shim's answer too, not from its events alone, which it
 //! may lose, and from the kernel while the shim can tell nothing. Whoever waits for the process waits for the ledger.
 
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::reconcile::{self, Finding};
 use crate::role::Role;
 use crate::shim::Shim;
-use crate::waiting::run_or_pend;
+use crate::waiting::{Work, run_or_pend};
 use crate::{convert, exits, publish, sandbox, witness};
 
 /// How long the shim's own exit event may be behind its answer to Wait before ours takes its place.
@@ -29,9 +28,6 @@ enum End {
     /// There will be none.
     Never,
 }
-
-/// Something that is asked while other things are waited for; in a box, as little of it is needed for long.
-type Asking<'a, T> = Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
 
 /// Starts to wait for a process of the shim, unless that has begun.
 pub(crate) fn watch_once(shim: &Arc<Shim>, process: &ProcessKey) {
@@ -57,11 +53,10 @@ async fn wait(shim: &Shim, process: &ProcessKey) -> Option<End> {
     let pid = shim.ledger.process(process).map_or(0, |p| p.pid);
     // An answer that there will be none is good for ever.
     let mut can_be_asked = true;
-    let (mut answer, mut witness): (Asking<'_, _>, Asking<'_, _>) = (None, None);
+    let (mut answer, mut witness): (Option<Work<'_, _>>, Option<Work<'_, _>>) = (None, None);
     loop {
-        let mut changed = pin!(shim.ledger.changed().notified());
-        // Before looking: what changes in between must not be missed.
-        changed.as_mut().enable();
+        // Before looking: it hears of what changes from now on, waited for or not.
+        let changed = shim.ledger.changed().notified();
         if shim.env.scope.is_detaching() {
             return None;
         }

@@ -3,7 +3,6 @@
 //! does what it says. Nobody else ends a shim, removes its bundle or frees its id.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,11 @@ use crate::health::HealthState;
 use crate::machine::{Action, End, Fate, Input, Link, State};
 use crate::registry::Ticket;
 use crate::shim::{HoldRequests, Permit, Settlement, Shim};
-use crate::waiting::run_or_pend;
+use crate::waiting::{Work, run_or_pend};
 use crate::{dialing, ending, health, monitor, publish, reap};
 
 /// First and longest wait between two tries to clear up what could not be cleared up.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
-
-type Work = Pin<Box<dyn Future<Output = Input> + Send>>;
 
 /// The owner of one shim.
 pub(crate) struct Supervisor {
@@ -31,11 +28,11 @@ pub(crate) struct Supervisor {
     settlement: Option<Settlement>,
     requests: HoldRequests,
     /// What was begun and answers with an input.
-    work: Option<Work>,
+    work: Option<Work<'static, Input>>,
     /// Fires when the connection is lost.
-    watch: Option<Work>,
+    watch: Option<Work<'static, Input>>,
     /// Asks a doubted shim whether it lives.
-    probe: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    probe: Option<Work<'static, ()>>,
     /// How long the next retry waits.
     retry: Duration,
 }
@@ -200,7 +197,7 @@ impl Drop for Supervisor {
 }
 
 /// Waits for the connection's end, and then says whether the shim is dead or only out of reach.
-fn watch_link(shim: Arc<Shim>, connection: Connection) -> Work {
+fn watch_link(shim: Arc<Shim>, connection: Connection) -> Work<'static, Input> {
     Box::pin(async move {
         let reason = connection.closed().await;
         // In a box of its own, because each shim is watched, and few come to this.

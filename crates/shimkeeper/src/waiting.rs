@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Ways to wait that take little memory: every task is waited for in several ways, for all of its life.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use crate::sync::lock;
 
-/// Waits until `look` finds something. It looks anew whenever those who wait are told to.
+/// What was begun and goes on while other things are waited for; in a box, as little of it is needed for long.
+pub(crate) type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Waits until `look` finds something. It looks anew whenever all who wait are told to.
 ///
 /// # Cancel safety
 /// Yes.
 pub(crate) async fn until<T>(changed: &Notify, mut look: impl FnMut() -> Option<T>) -> T {
     loop {
-        let mut told = pin!(changed.notified());
-        // Before looking: what changes in between must not be missed.
-        told.as_mut().enable();
+        // Before looking: it hears of what changes from now on, waited for or not.
+        let told = changed.notified();
         if let Some(found) = look() {
             return found;
         }
@@ -60,7 +62,7 @@ impl<T: Copy> Watched<T> {
 ///
 /// # Cancel safety
 /// Yes: it goes on where it was.
-pub(crate) async fn run_or_pend<T>(work: &mut Option<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> T {
+pub(crate) async fn run_or_pend<T>(work: &mut Option<Work<'_, T>>) -> T {
     match work {
         Some(work) => work.as_mut().await,
         None => std::future::pending().await,

@@ -2,7 +2,6 @@
 //! A share of a wire: one shim may serve several tasks, each of which hangs up by itself. The last one to do so
 //! closes the wire.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -57,9 +56,8 @@ impl Share {
     }
 
     pub(super) async fn hung_up(&self) {
-        let mut over = pin!(self.over.notified());
-        // Before looking: a hanging up in between must not be missed.
-        over.as_mut().enable();
+        // Before looking: it hears of a hanging up from now on, waited for or not.
+        let over = self.over.notified();
         if !self.has_hung_up() {
             over.await;
         }

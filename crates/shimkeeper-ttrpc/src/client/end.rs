@@ -2,7 +2,6 @@
 //! The end of a connection: told once, and the same to all who wait for it or come later. Every connection has one, and
 //! most of them are waited for by two, so it is kept small.
 
-use std::pin::pin;
 use std::sync::OnceLock;
 
 use tokio::sync::Notify;
@@ -32,9 +31,8 @@ impl End {
     /// Waits for it. Cancel safe, and for any number of waiters.
     pub(super) async fn come(&self) -> CloseReason {
         loop {
-            let mut told = pin!(self.told.notified());
-            // Before looking: what is told in between must not be missed.
-            told.as_mut().enable();
+            // Before looking: it hears of what is told from now on, waited for or not.
+            let told = self.told.notified();
             if let Some(reason) = self.reason() {
                 return reason;
             }
