@@ -5,7 +5,6 @@
 mod about;
 pub(crate) mod args;
 mod attach;
-mod channel;
 mod each;
 mod events;
 mod exec;

@@ -25,7 +25,6 @@ mod procs;
 mod publisher;
 mod recorder;
 mod script;
-mod session;
 mod shim;
 mod spec;
 mod stamp;
@@ -44,7 +43,6 @@ pub use script::{
     ANNOTATION, Act, Answer, BUNDLE_FILE, Blob, DeleteAct, Dialect, Emission, Events, Format, LogText,
     Method, Rule, SCRIPT_ENV, SOCKET_DIR_ENV, SandboxService, Script, ScriptError, StartStep, When,
 };
-pub use session::Session;
 pub use shim::{Received, SANDBOX_EXIT};
 pub use spec::{TEST_CGROUP, TestSpec};
 pub use terminal::Terminal;

@@ -5,11 +5,12 @@ use crate::tidy::Finding;
 use crate::workspace::Package;
 
 /// Every crate of the workspace and the crates of the workspace it may use, from the bottom to the top.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("shimkeeper-core", &[]),
     ("shimkeeper-proto", &[]),
     ("shimkeeper-protogen", &[]),
     ("shimkeeper-ttrpc", &[]),
+    ("shimkeeper-client", &[]),
     ("shimkeeper-shim", &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-ttrpc"]),
     ("shimkeeper-events", &["shimkeeper-core", "shimkeeper-proto"]),
     ("shimkeeper-store", &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-events"]),
@@ -27,12 +28,26 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ),
     (
         "shimkeeper-cli",
-        &["shimkeeper-core", "shimkeeper-proto", "shimkeeper", "shimkeeper-store", "shimkeeper-daemon"],
+        &[
+            "shimkeeper-core",
+            "shimkeeper-proto",
+            "shimkeeper-client",
+            "shimkeeper",
+            "shimkeeper-store",
+            "shimkeeper-daemon",
+        ],
     ),
     ("shimkeeper-testkit", &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-ttrpc", "shimkeeper-events"]),
     (
         "shimkeeper-bench",
-        &["shimkeeper-core", "shimkeeper-proto", "shimkeeper-shim", "shimkeeper", "shimkeeper-testkit"],
+        &[
+            "shimkeeper-core",
+            "shimkeeper-proto",
+            "shimkeeper-client",
+            "shimkeeper-shim",
+            "shimkeeper",
+            "shimkeeper-testkit",
+        ],
     ),
     ("xtask", &[]),
 ];

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use shimkeeper_client::Session;
 use shimkeeper_proto::containerd::services::containers::v1 as containers;
 use shimkeeper_proto::containerd::services::events::v1 as events;
 use shimkeeper_proto::containerd::services::tasks::v1 as tasks;
@@ -12,8 +13,6 @@ use shimkeeper_proto::containerd::services::version::v1::version_client::Version
 use shimkeeper_proto::containerd::types::Envelope;
 use shimkeeper_proto::containerd::v1::types::Process;
 use shimkeeper_proto::google::protobuf::{Any, Empty};
-use shimkeeper_testkit::Session;
-use tonic::codegen::http::Uri;
 use tonic::{Response, Status, Streaming};
 
 use containers::containers_client::ContainersClient;
@@ -37,7 +36,7 @@ macro_rules! services {
     ($($name:ident: $client:ident),+ $(,)?) => {
         impl Client {
             $(fn $name(&self) -> $client<Session> {
-                $client::with_origin(self.session.clone(), Uri::from_static("http://localhost"))
+                $client::new(self.session.clone())
             })+
         }
     };

@@ -20,7 +20,7 @@ pub(crate) enum AgainstError {
     #[error("{daemon} {what}; its log ends with:\n{log}")]
     Daemon { daemon: String, what: &'static str, log: String },
     #[error("cannot open a session with the daemon")]
-    Session(#[source] std::io::Error),
+    Session(#[source] shimkeeper_client::OpenError),
     #[error("{call}: {:?}: {}", status.code(), status.message())]
     Refused { call: &'static str, status: tonic::Status },
     #[error("{call} was not answered in time")]

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use shimkeeper_client::{OpenError, Session};
 use shimkeeper_core::{Kind, Namespace};
 use shimkeeper_proto::containerd::services::containers::v1::containers_client::ContainersClient;
 use shimkeeper_proto::containerd::services::events::v1::events_client::EventsClient;
@@ -12,11 +13,9 @@ use shimkeeper_proto::containerd::services::namespaces::v1::namespaces_client::N
 use shimkeeper_proto::containerd::services::tasks::v1::tasks_client::TasksClient;
 use shimkeeper_proto::containerd::services::version::v1::version_client::VersionClient;
 use shimkeeper_proto::shimkeeper::v1::keeper_client::KeeperClient;
-use tonic::codegen::http::{HeaderValue, Uri};
 use tonic::{Code, Response, Status};
 
 use super::args::ServerArgs;
-use super::channel::Channel;
 use crate::failure::{Failure, chain};
 
 /// The environment's words for where the daemon listens: ours, and those of containerd's clients.
@@ -36,17 +35,16 @@ const MAX_MESSAGE_BYTES: usize = 16 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     address: PathBuf,
-    namespace: Option<HeaderValue>,
-    channel: Channel,
+    namespace: Option<Namespace>,
+    session: Session,
 }
 
 /// A client of each service, on the one session.
 macro_rules! services {
     ($($name:ident: $client:ident),+ $(,)?) => {
         impl Server {
-            $(pub(super) fn $name(&self) -> $client<Channel> {
-                $client::with_origin(self.channel.clone(), Uri::from_static("http://localhost"))
-                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            $(pub(super) fn $name(&self) -> $client<Session> {
+                $client::new(self.session.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
             })+
         }
     };
@@ -73,29 +71,39 @@ impl Server {
         let of = |variable| std::env::var_os(variable).map(PathBuf::from);
         let address = address.map(Path::to_owned).or_else(|| of(ADDRESS)).or_else(|| of(CONTAINERD_ADDRESS));
         let address = address.unwrap_or_else(|| DEFAULT_ADDRESS.into());
-        let namespace = namespace.map(|namespace| {
-            HeaderValue::from_str(namespace.as_str()).expect("an identifier is plain ASCII")
-        });
-        let channel = open(&address, namespace.as_ref()).await?;
-        Ok(Self { address, namespace, channel })
+        let session = open(&address, namespace).await?;
+        Ok(Self { address, namespace: namespace.cloned(), session })
     }
 
     /// The namespace of its calls; empty if they are in none.
     pub(super) fn namespace(&self) -> String {
-        let name = self.namespace.as_ref().and_then(|name| name.to_str().ok());
-        name.unwrap_or_default().to_owned()
+        self.namespace.as_ref().map(Namespace::to_string).unwrap_or_default()
     }
 
     /// Connects once more, for when the daemon was away.
     pub(super) async fn again(&self) -> Result<Self, Failure> {
-        let channel = open(&self.address, self.namespace.as_ref()).await?;
-        Ok(Self { channel, ..self.clone() })
+        let session = open(&self.address, self.namespace.as_ref()).await?;
+        Ok(Self { session, ..self.clone() })
     }
 }
 
-async fn open(address: &Path, namespace: Option<&HeaderValue>) -> Result<Channel, Failure> {
-    let opened = tokio::time::timeout(CALL, Channel::open(address, namespace.cloned())).await;
-    opened.unwrap_or_else(|_elapsed| Err(late(&format!("connect to the daemon at {}", address.display()))))
+async fn open(address: &Path, namespace: Option<&Namespace>) -> Result<Session, Failure> {
+    let what = format!("connect to the daemon at {}", address.display());
+    let opened = tokio::time::timeout(CALL, Session::open(address)).await.map_err(|_elapsed| late(&what))?;
+    let session = opened.map_err(|error| match error {
+        OpenError::Connect(error) => {
+            let hint = "see whether the daemon runs there, or give its socket with --address";
+            Failure::io(what, &error, hint)
+        }
+        OpenError::Handshake(error) => {
+            let hint = "see whether this is the socket of containerd's API";
+            Failure::new(Kind::Unavailable, format!("{what}: {error}"), hint)
+        }
+    })?;
+    Ok(match namespace {
+        Some(namespace) => session.within(namespace.as_str()),
+        None => session,
+    })
 }
 
 /// The answer to one call, or what the user is told of its failure.

@@ -4,11 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use shimkeeper_client::Session;
 use shimkeeper_proto::containerd::services::events::v1::events_client::EventsClient;
 use shimkeeper_proto::containerd::services::events::v1::{PublishRequest, SubscribeRequest};
 use shimkeeper_proto::containerd::types::Envelope;
 use shimkeeper_proto::google::protobuf::Any;
-use shimkeeper_testkit::Session;
 use tokio::task::JoinSet;
 use tonic::Streaming;
 

@@ -114,7 +114,7 @@ pub(super) async fn containers(script: &mut Transcript) {
 
 async fn changes(
     script: &mut Transcript,
-    client: &mut ContainersClient<shimkeeper_testkit::Session>,
+    client: &mut ContainersClient<shimkeeper_client::Session>,
     record: &containers::Container,
 ) {
     let update = |container: containers::Container, path: &str| containers::UpdateContainerRequest {

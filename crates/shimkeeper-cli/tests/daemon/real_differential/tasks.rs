@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tasks and their processes: whole lives, and everything that is asked of them at the wrong time.
 
+use shimkeeper_client::Session;
 use shimkeeper_proto::containerd::services::containers::v1 as containers;
 use shimkeeper_proto::containerd::services::containers::v1::containers_client::ContainersClient;
 use shimkeeper_proto::containerd::services::tasks::v1 as wire;
 use shimkeeper_proto::containerd::services::tasks::v1::tasks_client::TasksClient;
-use shimkeeper_testkit::Session;
 
 use super::transcript::Transcript;
 use crate::specs::spec;

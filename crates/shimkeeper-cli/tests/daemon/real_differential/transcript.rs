@@ -9,12 +9,13 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use regex_lite::Regex;
+use shimkeeper_client::Session;
 use shimkeeper_proto::containerd::events as payload;
 use shimkeeper_proto::containerd::services::events::v1::events_client::EventsClient;
 use shimkeeper_proto::containerd::services::events::v1::{PublishRequest, SubscribeRequest};
 use shimkeeper_proto::containerd::types::Envelope;
 use shimkeeper_proto::google::protobuf::Any;
-use shimkeeper_testkit::{Session, TestDirs};
+use shimkeeper_testkit::TestDirs;
 use tonic::{Response, Status, Streaming};
 
 use crate::specs::Specs;

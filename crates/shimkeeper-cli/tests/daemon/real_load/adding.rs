@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use shimkeeper_client::Session;
 use shimkeeper_proto::containerd::services::containers::v1 as containers;
 use shimkeeper_proto::containerd::services::containers::v1::containers_client::ContainersClient;
 use shimkeeper_proto::containerd::services::tasks::v1 as tasks;
 use shimkeeper_proto::containerd::services::tasks::v1::tasks_client::TasksClient;
 use shimkeeper_proto::containerd::v1::types::Status as State;
-use shimkeeper_testkit::Session;
 use tokio::task::JoinSet;
 use tonic::Status;
 
