@@ -75,9 +75,11 @@ pub enum StoreError {
         /// The store's directory.
         dir: PathBuf,
     },
-    /// The disk has not given a record.
-    #[error("the store in {} was not to be read for {waited:?}: does its disk hang?", dir.display())]
+    /// The disk has not given a record, or not taken a change. One that was asked for may be made yet.
+    #[error("the store in {} could not be {verb} within {waited:?}: does its disk hang?", dir.display())]
     Silent {
+        /// What was asked of it: to be read, or to be changed.
+        verb: &'static str,
         /// The store's directory.
         dir: PathBuf,
         /// How long that was waited for.

@@ -35,6 +35,10 @@ const BELOW_ROOT: &str = "io.shimkeeper.store";
 /// How long somebody waits for what is read from the disk.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same for what is changed on it. Longer, because a busy disk takes its time to make things safe, and who has not
+/// waited for that does not know what came of it.
+const PATIENCE_TO_WRITE: Duration = Duration::from_secs(30);
+
 /// An open store. Cheap to clone; closed when the last clone is dropped, after what was asked of it is written.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
@@ -170,6 +174,16 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
+        let written = tokio::time::timeout(PATIENCE_TO_WRITE, self.write_patiently(room, operation)).await;
+        written.unwrap_or_else(|_elapsed| Err(self.silent("changed", PATIENCE_TO_WRITE)))
+    }
+
+    /// The same, however long it takes: for what is large, and nobody's call.
+    pub(crate) async fn write_patiently<T, F>(&self, room: Room, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
         self.0.writer.run(room, operation).await
     }
 
@@ -189,8 +203,11 @@ impl Store {
             });
             asked.await.map_err(|_| stopped())?
         };
-        let silent = |_| StoreError::Silent { dir: self.0.dir.clone(), waited: PATIENCE };
-        tokio::time::timeout(PATIENCE, asking).await.map_err(silent)?
+        tokio::time::timeout(PATIENCE, asking).await.map_err(|_elapsed| self.silent("read", PATIENCE))?
+    }
+
+    fn silent(&self, verb: &'static str, waited: Duration) -> StoreError {
+        StoreError::Silent { verb, dir: self.0.dir.clone(), waited }
     }
 
     /// A record from the database, with its revision; for [`Store::ask`].
@@ -320,5 +337,37 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Said aloud: a child that is being spawned has a copy of the descriptor until it executes its program.
         let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shimkeeper_core::HasKind as _;
+    use shimkeeper_core::Kind;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_takes_nothing_is_waited_for_only_so_long() {
+        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        let store = Store::open_or_new(dir.path()).unwrap();
+        let namespaces = store.namespaces();
+        let (well_again, hanging) = std::sync::mpsc::channel::<()>();
+        let stuck = store.write(Room::NotNeeded, move |_| {
+            let _ = hanging.recv();
+            Ok(())
+        });
+        let namespace = NamespaceRecord { name: "ns".to_owned(), ..NamespaceRecord::default() };
+        let (stuck, late, ()) = tokio::join!(stuck, namespaces.create(namespace), store.give_back());
+        let late = late.unwrap_err();
+        assert!(stuck.is_err());
+        assert_eq!(late.kind(), Kind::DeadlineExceeded, "{late}");
+        assert!(late.to_string().contains("could not be changed within 30s"), "{late}");
+
+        // What waits for a disk that is well again is done in turn, whoever still listens.
+        tokio::time::resume();
+        drop(well_again);
+        store.write(Room::NotNeeded, |_| Ok(())).await.unwrap();
+        assert_eq!(namespaces.list().len(), 1);
     }
 }

@@ -63,7 +63,7 @@ impl Records {
 
     fn take_all(&mut self, connection: &Connection) -> Result<(), Failure> {
         db::each(connection, |found| self.take(&found).map_err(Failure::Record))?;
-        self.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+        self.namespaces.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         sort(&mut self.containers);
         sort(&mut self.leases);
         sort(&mut self.sandboxes);
@@ -85,7 +85,7 @@ impl Records {
 }
 
 fn sort<R: Record>(records: &mut [(String, R)]) {
-    records.sort_by(|(a, one), (b, other)| (a, one.id()).cmp(&(b, other.id())));
+    records.sort_unstable_by(|(a, one), (b, other)| (a, one.id()).cmp(&(b, other.id())));
 }
 
 impl Store {
@@ -116,7 +116,7 @@ impl Store {
             put_all(tx, records.sandboxes.iter().map(|(name, record)| (name.as_str(), record)))?;
             Ok(Ok(standing.imported))
         };
-        let outcome = self.write(Room::Needed(room), write).await.map_err(ImportError::Store)?;
+        let outcome = self.write_patiently(Room::Needed(room), write).await.map_err(ImportError::Store)?;
         outcome.map_err(|record| ImportError::Conflict { record })
     }
 }

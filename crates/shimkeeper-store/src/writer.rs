@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::db;
 use crate::error::StoreError;
@@ -23,6 +23,8 @@ use crate::reserve::Reserve;
 
 /// Most requests in one transaction.
 const BATCH: usize = 64;
+/// Most requests that wait for the thread; whoever comes then waits with what it asks for still in its own hands.
+const WAITING: usize = 4 * BATCH;
 /// How long the log gets before it is emptied, in bytes.
 const LONG_LOG: usize = 512 * 1024;
 /// What one record costs in the log at least: the pages on the way to it.
@@ -48,6 +50,7 @@ pub(crate) struct Tx<'a> {
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: Option<Sender<Box<dyn Job>>>,
+    places: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
     dir: PathBuf,
 }
@@ -63,6 +66,7 @@ struct Request<T, F> {
     room: Room,
     operation: F,
     outcome: Option<Result<T, StoreError>>,
+    _place: OwnedSemaphorePermit,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -91,7 +95,7 @@ impl Writer {
         let worker = Worker { connection, reserve, index, dir: dir.clone(), revision, in_log: LONG_LOG };
         let thread = std::thread::Builder::new().name("store".to_owned());
         let thread = thread.spawn(move || worker.serve(&requests))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), dir })
+        Ok(Self { queue: Some(queue), places: Arc::new(Semaphore::new(WAITING)), thread: Some(thread), dir })
     }
 
     pub(crate) async fn run<T, F>(&self, room: Room, operation: F) -> Result<T, StoreError>
@@ -99,9 +103,10 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let request = Box::new(Request { room, operation, outcome: None, reply });
         let stopped = || StoreError::Stopped { dir: self.dir.clone() };
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| stopped())?;
+        let (reply, answer) = oneshot::channel();
+        let request = Box::new(Request { room, operation, outcome: None, _place: place, reply });
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
         queue.send(request).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
@@ -221,7 +226,7 @@ where
     }
 
     fn settle(self: Box<Self>, committed: Result<(), StoreError>) {
-        let Self { outcome, reply, .. } = *self;
+        let Self { outcome, reply, _place, .. } = *self;
         let outcome = match (committed, outcome) {
             (Err(error), _) => Err(error),
             (Ok(()), Some(outcome)) => outcome,

@@ -75,7 +75,7 @@ fn the_process_to_be_killed() {
     let (Ok(dir), Ok(seed)) = (std::env::var(DIR), std::env::var(SEED)) else { return };
     let store = Store::open_or_new(Path::new(&dir)).unwrap();
     let seed = seed.parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         tokio::join!(
             write(&store, 0, seed),
