@@ -70,7 +70,7 @@ async fn execute(
         };
         report.runs.push(run);
     }
-    report.runs.sort_by(|a, b| a.directory.cmp(&b.directory));
+    report.runs.sort_unstable_by(|a, b| a.directory.cmp(&b.directory));
     Ok(())
 }
 

@@ -135,7 +135,7 @@ impl Base {
                 found.push(PrivateDir { path: entry.path() });
             }
         }
-        found.sort();
+        found.sort_unstable();
         Ok(found)
     }
 }

@@ -264,7 +264,7 @@ fn list<T: Ord>(dir: &Dir, parse: impl Fn(&str) -> Option<T>) -> Result<Listing<
             None => listing.skipped += 1,
         }
     }
-    listing.found.sort();
+    listing.found.sort_unstable();
     Ok(listing)
 }
 

@@ -236,7 +236,7 @@ impl Manager {
     pub fn sandboxes(&self) -> Vec<Sandbox> {
         let mut shims = self.inner.env.sandboxes.shims();
         shims.retain(|shim| !matches!(shim.state.get(), State::Removing | State::Gone(_)));
-        shims.sort_by(|a, b| a.key.cmp(&b.key));
+        shims.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         shims.into_iter().map(Sandbox::new).collect()
     }
 

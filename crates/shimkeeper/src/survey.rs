@@ -44,8 +44,8 @@ impl Survey {
                 Entry::Creating => {}
             }
         }
-        survey.tasks.sort_by(|a, b| a.key().cmp(b.key()));
-        survey.unknown.sort_by(|a, b| a.key.cmp(&b.key));
+        survey.tasks.sort_unstable_by(|a, b| a.key().cmp(b.key()));
+        survey.unknown.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         survey
     }
 }

@@ -58,7 +58,7 @@ impl Segment {
 /// last one is cut off, after the floor was raised above every number it may have had.
 pub(super) fn recover(dir: &Directory, floor: &mut Floor) -> Result<(VecDeque<Segment>, u64), JournalError> {
     let mut found: Vec<_> = dir.names()?.iter().filter_map(|name| Segment::from_name(name)).collect();
-    found.sort_by_key(|segment| segment.first);
+    found.sort_unstable_by_key(|segment| segment.first);
     let newest = found.last().map(|segment| segment.first);
     let (mut segments, mut highest) = (VecDeque::new(), 0);
     for empty in found {

@@ -300,7 +300,7 @@ fn sort_capabilities(spec: &mut Value) {
     let sets = spec.pointer_mut("/process/capabilities").and_then(Value::as_object_mut);
     for set in sets.into_iter().flat_map(serde_json::Map::values_mut) {
         if let Value::Array(names) = set {
-            names.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+            names.sort_unstable_by(|a, b| a.as_str().cmp(&b.as_str()));
         }
     }
 }
