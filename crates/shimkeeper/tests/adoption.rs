@@ -23,7 +23,10 @@ use keeper::{Keeper, config, create, key, running};
 use rustix::process::{Pid, Signal, kill_process};
 use shimkeeper::events::{Filters, Subscription, TaskEvent};
 use shimkeeper::{Kind, Manager, Provenance, Status, Task, Verdict};
+use shimkeeper_proto::containerd::task::v3::WaitRequest;
+use shimkeeper_shim::{BootstrapParams, Call, Connection, DialMode};
 use shimkeeper_testkit::{Act, Method, Script, TestDirs, When, stop_process};
+use tokio_util::task::TaskTracker;
 
 /// Nothing here should take a tenth of it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,6 +54,16 @@ async fn gone(pid: u32) {
         }
     })
     .await;
+}
+
+/// Waits until a task's shim knows that its init has ended, which is a while after that.
+async fn ended_for_its_shim(task: &Task) {
+    let address = std::fs::read(task.bundle().join("bootstrap.json")).unwrap();
+    let (params, tasks) = (BootstrapParams::parse(&address).unwrap(), TaskTracker::new());
+    let namespace = &task.key().namespace;
+    let dialed = Connection::dial(&params, namespace, DialMode::Existing, &tasks, PATIENCE).await;
+    let request = WaitRequest { id: task.key().id.to_string(), ..WaitRequest::default() };
+    dialed.unwrap().wait(&Call::within(PATIENCE), &request).await.unwrap();
 }
 
 fn is_zombie(pid: u32) -> bool {
@@ -128,10 +141,10 @@ async fn a_killed_program_finds_its_tasks_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exit_while_away_is_kept_and_announced_once() {
     let dirs = TestDirs::new();
-    let (manager, _, pid) = running(&dirs).await;
+    let (manager, task, pid) = running(&dirs).await;
     manager.detach().await;
     signal(pid, Signal::TERM);
-    gone(pid).await;
+    ended_for_its_shim(&task).await;
 
     let (manager, mut events) = reopen(&dirs).await;
     assert_eq!(manager.adoption().verdict(&key("a")), Some(&Verdict::EndedWhileAway));
