@@ -137,15 +137,13 @@ async fn create_task(
     let init = identify::hold_init(shim, pid);
     let identity = init.as_ref().map(|pidfd| *pidfd.identity());
     shim.hold_init(init);
-    let (book, cgroup) = (shim.ledger.snapshot(), shim.cgroup());
-    shim.record
-        .update(move |record| {
-            record.init = identity;
-            record.cgroup = cgroup;
-            record.stage = Stage::Live;
-            record.book = book;
-        })
-        .await
+    let cgroup = shim.cgroup();
+    shim.persist_and(move |record| {
+        record.init = identity;
+        record.cgroup = cgroup;
+        record.stage = Stage::Live;
+    })
+    .await
 }
 
 /// Ends the shim of a task that was not made, and waits for it, so that the id is free when the caller hears of it.

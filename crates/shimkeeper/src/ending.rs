@@ -156,11 +156,7 @@ pub(crate) async fn proven_dead(shim: &Shim, patience: Duration) -> bool {
 /// Ends what its shim has deleted, or never had: nothing of it runs any more.
 pub(crate) async fn settle(shim: &Arc<Shim>, step: Step, permit: Permit) -> Result<Exit, Error> {
     crate::failpoint::hit("D2");
-    let book = shim.ledger.snapshot();
-    let noted = shim.record.update(move |record| {
-        record.stage = Stage::Deleting;
-        record.book = book;
-    });
+    let noted = shim.persist_and(|record| record.stage = Stage::Deleting);
     if let Err(error) = noted.await {
         // A full disk must not keep anybody from making room.
         tracing::warn!(

@@ -191,12 +191,13 @@ async fn take_in_task_event(
 
 /// Takes in what a shim reports of its task, and publishes what follows.
 pub(crate) async fn take_in_fact(shim: &Arc<Shim>, fact: Fact, envelope: &Arc<Envelope>) {
-    let mut ended = None;
-    if let Fact::Exited(process, exit) = &fact
-        && exits::accept(shim, process, *exit)
-    {
+    let ended = match &fact {
+        Fact::Exited(process, exit) if exits::accept(shim, process, *exit) => Some(process.clone()),
+        Fact::Deleted(process, exit) if exits::accept_deleted(shim, process, *exit) => Some(process.clone()),
+        _ => None,
+    };
+    if ended.is_some() {
         monitor::persist(shim).await;
-        ended = Some(process.clone());
     }
     let is_deleted = matches!(&fact, Fact::Deleted(ProcessKey::Init, _));
     crate::failpoint::hit("C8");

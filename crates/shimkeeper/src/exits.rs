@@ -38,6 +38,12 @@ pub(crate) fn accept(shim: &Shim, process: &ProcessKey, exit: Exit) -> bool {
     shim.ledger.accept_exit(process, exit)
 }
 
+/// Records the exit of a process that the shim says it has deleted, if it has not told of it before.
+pub(crate) fn accept_deleted(shim: &Shim, process: &ProcessKey, exit: Exit) -> bool {
+    note_memory(shim, process);
+    shim.ledger.accept_deleted(process, exit)
+}
+
 /// Looks at the memory group for a process that has ended, or is about to; the first look counts.
 pub(crate) fn note_memory(shim: &Shim, process: &ProcessKey) {
     let is_new = shim.ledger.process(process).is_some_and(|p| p.exit.is_none());

@@ -203,6 +203,11 @@ impl Ledger {
         self.change(|book| book.accept_exit(process, exit))
     }
 
+    /// The same of a process that the shim says it has deleted, and whose exit it has not told.
+    pub(crate) fn accept_deleted(&self, process: &ProcessKey, exit: Exit) -> bool {
+        self.change(|book| book.accept_deleted(process, exit))
+    }
+
     /// Takes in what the shim says has happened; the answer is what to publish, in order.
     pub(crate) fn ingest(&self, fact: Fact) -> Vec<Notice> {
         self.change(|book| book.ingest(fact))
@@ -234,6 +239,16 @@ impl Ledger {
     /// The notices owed for a process whose exit is recorded and not yet public.
     pub(crate) fn announce_exit(&self, process: &ProcessKey) -> Vec<Notice> {
         self.change(|book| book.announce_exit(process))
+    }
+
+    /// The processes whose end is known, and owed to the public; execs first.
+    pub(crate) fn ended(&self) -> Vec<ProcessKey> {
+        self.read(Book::ended)
+    }
+
+    /// The init's end, though execs may run on; nothing while the end of one is about to be told.
+    pub(crate) fn announce_init(&self) -> Vec<Notice> {
+        self.change(Book::announce_init)
     }
 
     /// The notices owed for all processes that have ended, while the task itself goes on to be cleared up.

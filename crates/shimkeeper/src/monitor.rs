@@ -106,9 +106,8 @@ async fn tell(shim: &Arc<Shim>, process: &ProcessKey, end: End) {
         End::Never => return,
         End::Recorded => EVENT_GRACE,
         End::Learned(exit, grace) => {
-            if exits::record(shim, process, exit) {
-                persist(shim).await;
-            }
+            exits::record(shim, process, exit);
+            persist(shim).await;
             grace
         }
     };
@@ -133,18 +132,17 @@ async fn tell_after_execs(shim: &Arc<Shim>) {
             && let Some(connection) = shim.connection()
             && !matches!(reconcile::reconcile(shim, &connection, None).await, Finding::Silent(_))
         {
-            break;
+            publish::decided(shim, None, Ledger::announce_init);
         }
         if tokio::time::timeout(EVENT_GRACE, shim.ledger.told_exit(&ProcessKey::Init)).await.is_ok() {
             return;
         }
     }
-    publish::decided(shim, None, Ledger::announce_exits);
 }
 
 /// Makes durable what has been announced, so that a restart does not announce it again. Not before it is in the journal:
 /// a restart in between announces it once more, and never not at all.
-pub(crate) async fn told(shim: &Shim) {
+pub(crate) async fn told(shim: &Arc<Shim>) {
     if shim.env.journaled().await {
         crate::failpoint::hit("C8-journaled");
         persist(shim).await;
@@ -179,7 +177,7 @@ async fn ask(
 }
 
 /// Makes an exit durable before it is announced.
-pub(crate) async fn persist(shim: &Shim) {
+pub(crate) async fn persist(shim: &Arc<Shim>) {
     if let Err(error) = shim.persist().await {
         tracing::warn!(
             namespace = %shim.key.namespace, task = %shim.key.id, %error,

@@ -367,9 +367,9 @@ pub(crate) async fn delete_exec(shim: &Arc<Shim>, id: &ExecId, limit: Limit) -> 
         .map_err(|e| meant(e).of_process(&process))?;
     let was_started = shim.ledger.process(&process).is_some_and(|p| p.was_started());
     let reported = exit_of(&answer, was_started).unwrap_or_else(|| Exit::unknown(0, SystemTime::now()));
-    if exits::record(shim, &process, reported) {
-        monitor::persist(shim).await;
-    }
+    exits::record(shim, &process, reported);
+    // Also where somebody else has recorded it, who may still wait for the disk.
+    monitor::persist(shim).await;
     let exit = shim.ledger.exit(&process).unwrap_or(reported);
     if was_started {
         publish::decided(shim, None, |ledger| ledger.announce_exit(&process));

@@ -10,7 +10,7 @@ use shimkeeper_proto::containerd::task::v3::{StateRequest, StateResponse};
 use shimkeeper_shim::{Call, CallError, Connection};
 
 use crate::identify;
-use crate::ledger::{Phase, Process};
+use crate::ledger::Phase;
 use crate::memo::Asking;
 use crate::role::Role;
 use crate::shim::Shim;
@@ -69,9 +69,13 @@ pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection, told: O
             Err(error) => return Finding::Silent(error),
         }
     }
+    // Who ends while that is written is told of by whoever records it.
+    let ended = shim.ledger.ended();
     monitor::persist(shim).await;
     crate::failpoint::hit("L3");
-    let has_announced = announce(shim);
+    let has_announced = publish::decided(shim, None, |ledger| {
+        ended.iter().flat_map(|process| ledger.announce_exit(process)).collect()
+    });
     if shim.ledger.init_waits() {
         // Nobody else may be left to see to it that it is told.
         monitor::watch_once(shim, &ProcessKey::Init);
@@ -83,19 +87,6 @@ pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection, told: O
         shim.env.scope.spawn(async move { monitor::told(&told).await });
     }
     finding
-}
-
-/// Announces the exits that are known by now; answers whether there was any.
-fn announce(shim: &Shim) -> bool {
-    let mut has_any = false;
-    let execs = shim.ledger.execs().into_iter().map(ProcessKey::Exec);
-    for process in execs.chain([ProcessKey::Init]) {
-        let is_owed = |p: &Process| p.exit.is_some() && (p.was_started() || process == ProcessKey::Init);
-        if shim.ledger.process(&process).as_ref().is_some_and(is_owed) {
-            has_any |= publish::decided(shim, None, |ledger| ledger.announce_exit(&process));
-        }
-    }
-    has_any
 }
 
 /// Asks for the state of a process, whatever is thought of the shim.

@@ -148,14 +148,17 @@ impl RecordFile {
         self.page.lock().unwrap_or_else(PoisonError::into_inner).record.init
     }
 
-    /// Puts the ledger's book into the record, if it has changed.
-    pub(crate) async fn update_book(self: &Arc<Self>, book: Book) -> Result<(), Error> {
+    /// Puts the ledger's book into the record, as it is when that is written, if it has changed.
+    pub(crate) async fn update_book(
+        self: &Arc<Self>,
+        book: impl Fn() -> Book + Send + 'static,
+    ) -> Result<(), Error> {
         // What an event and an answer both tell is common, and a look costs less than a turn of another thread.
-        if self.page.try_lock().is_ok_and(|page| page.is_saved && page.record.book == book) {
+        if self.page.try_lock().is_ok_and(|page| page.is_saved && page.record.book == book()) {
             return Ok(());
         }
         self.update_if(move |record| {
-            let before = std::mem::replace(&mut record.book, book);
+            let before = std::mem::replace(&mut record.book, book());
             before != record.book
         })
         .await
@@ -202,5 +205,42 @@ impl RecordFile {
             }),
         };
         result.map_err(|cause| Error::new(Step::Record, cause).of(self.bundle.key()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::time::SystemTime;
+
+    use shimkeeper_core::{Exit, ProcessKey, Provenance, TaskKey};
+    use shimkeeper_shim::{BundleDraft, BundleSpec, StateDirs};
+
+    use super::*;
+    use crate::ledger::Ledger;
+
+    #[tokio::test]
+    async fn what_waited_for_its_turn_does_not_write_over_what_is_newer() {
+        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        let dirs = StateDirs::new(dir.path().join("state"), dir.path().join("root")).unwrap();
+        dirs.prepare().unwrap();
+        let spec = BundleSpec { json: b"{}", container_root_host_gid: None };
+        let key = TaskKey::parse("ns", "a").unwrap();
+        let bundle = Arc::new(BundleDraft::create(&dirs, &key, &spec).unwrap().keep());
+        let record = Record::new(Incarnation::fresh(), BootId::current().unwrap(), Path::new("/shim"));
+        let file = RecordFile::new(&Scope::over(false), bundle.clone(), record);
+        let ledger = Arc::new(Ledger::new(Book::default()));
+
+        let page = file.page.lock().unwrap();
+        let known = ledger.clone();
+        let mut update = pin!(file.update_book(move || known.snapshot()));
+        assert!(update.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let exit = Exit { pid: 7, status: 3, at: SystemTime::UNIX_EPOCH, provenance: Provenance::Observed };
+        ledger.record_exit(&ProcessKey::Init, exit);
+        drop(page);
+        update.await.unwrap();
+        let written = RecordFile::read(&bundle).unwrap().unwrap();
+        assert_eq!(written.book.init.exit, Some(exit), "as it is when it is written");
     }
 }

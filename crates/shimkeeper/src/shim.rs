@@ -26,7 +26,7 @@ use crate::health::{HealthState, Vitals};
 use crate::ledger::Ledger;
 use crate::machine::{self, End, Fate, State};
 use crate::phases::Phases;
-use crate::record::RecordFile;
+use crate::record::{Record, RecordFile};
 use crate::role::Role;
 use crate::stdio::{Plumbing, ProcessIo};
 use crate::sync::lock;
@@ -376,9 +376,23 @@ impl Shim {
         }
     }
 
-    /// Makes what the ledger says durable.
-    pub(crate) async fn persist(&self) -> Result<(), Error> {
-        self.record.update_book(self.ledger.snapshot()).await
+    /// Makes what the ledger says durable: what it says when it is written, so that nobody writes over what is newer.
+    pub(crate) async fn persist(self: &Arc<Self>) -> Result<(), Error> {
+        let shim = self.clone();
+        self.record.update_book(move || shim.ledger.snapshot()).await
+    }
+
+    /// The same, together with another change of the record.
+    pub(crate) async fn persist_and(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Record) + Send + 'static,
+    ) -> Result<(), Error> {
+        let shim = self.clone();
+        let change = move |record: &mut Record| {
+            record.book = shim.ledger.snapshot();
+            change(record);
+        };
+        self.record.update(change).await
     }
 }
 

@@ -335,6 +335,15 @@ impl Book {
         true
     }
 
+    /// The same of a process that a shim says it has deleted, and whose exit it has not told.
+    pub(crate) fn accept_deleted(&mut self, process: &ProcessKey, exit: Exit) -> bool {
+        let is_its = |found: &Process| found.was_started() && !found.is_not(exit.pid);
+        !self.finished
+            && !self.deleted_told
+            && self.process(process).is_some_and(is_its)
+            && self.record_exit(process, exit)
+    }
+
     fn ingest_exit(&mut self, process: &ProcessKey, exit: Exit) -> Vec<Notice> {
         if !self.accept_exit(process, exit) {
             return Vec::new();

@@ -68,13 +68,7 @@ async fn make(shim: &Arc<Shim>, request: &CreateSandbox, options: Option<Any>) -
         .await?;
     shim.ledger.created(0);
     publish::decided(shim, None, |ledger| ledger.announce(&ProcessKey::Init, Told::Made));
-    let book = shim.ledger.snapshot();
-    shim.record
-        .update(move |record| {
-            record.stage = Stage::Live;
-            record.book = book;
-        })
-        .await
+    shim.persist_and(|record| record.stage = Stage::Live).await
 }
 
 /// Starts it.
@@ -114,8 +108,8 @@ async fn started(shim: &Arc<Shim>, pid: u32) {
     shim.ledger.started(&ProcessKey::Init, pid);
     shim.hold_init(identify::hold_init(shim, pid));
     publish::decided(shim, None, |ledger| ledger.announce(&ProcessKey::Init, Told::Started));
-    let (init, book) = (shim.init_identity(), shim.ledger.snapshot());
-    let noted = shim.record.update(move |record| (record.init, record.book) = (init, book));
+    let init = shim.init_identity();
+    let noted = shim.persist_and(move |record| record.init = init);
     if let Err(error) = noted.await {
         tracing::warn!(
             namespace = %shim.key.namespace, sandbox = %shim.key.id, %error,

@@ -48,23 +48,36 @@ impl Book {
         notices
     }
 
-    /// The notices owed for a process that has ended. The init's end waits for those of its execs.
+    /// The processes whose end is known, and owed to the public; execs first.
+    pub(crate) fn ended(&self) -> Vec<ProcessKey> {
+        let execs = self.execs.iter().filter(|(_, exec)| exec.was_started());
+        let execs = execs.map(|(id, exec)| (ProcessKey::Exec(id.clone()), exec));
+        let all = execs.chain([(ProcessKey::Init, &self.init)]);
+        all.filter(|(_, process)| process.exit.is_some()).map(|(key, _)| key).collect()
+    }
+
+    /// The notices owed for a process that has ended. The init's end waits for those of its execs, which are for others
+    /// to tell: whoever has recorded one knows when it is on disk.
     pub(crate) fn announce_exit(&mut self, process: &ProcessKey) -> Vec<Notice> {
-        match process {
-            ProcessKey::Exec(_) => {
-                let mut notices = self.tell_exit(process);
-                notices.extend(self.release_init());
-                notices
-            }
+        let mut notices = match process {
+            ProcessKey::Exec(_) => self.tell_exit(process),
             ProcessKey::Init => {
-                let started = self.execs.iter().filter(|(_, exec)| exec.was_started());
-                let execs: Vec<_> = started.map(|(id, _)| ProcessKey::Exec(id.clone())).collect();
-                let mut notices: Vec<_> = execs.iter().flat_map(|exec| self.tell_exit(exec)).collect();
                 self.init.waits = self.init.exit.is_some();
-                notices.extend(self.release_init());
-                notices
+                Vec::new()
             }
+        };
+        notices.extend(self.release_init());
+        notices
+    }
+
+    /// The init's end, though execs may run on; nothing while the end of one is about to be told.
+    pub(crate) fn announce_init(&mut self) -> Vec<Notice> {
+        let is_about_to_be_told =
+            |exec: &Process| exec.was_started() && exec.exit.is_some() && exec.told < Told::Exited;
+        if self.execs.values().any(is_about_to_be_told) {
+            return Vec::new();
         }
+        self.tell_exit(&ProcessKey::Init)
     }
 
     pub(super) fn tell_exit(&mut self, process: &ProcessKey) -> Vec<Notice> {

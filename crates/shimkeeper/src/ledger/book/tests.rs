@@ -125,13 +125,30 @@ fn the_end_of_init_comes_after_those_of_its_execs_unless_they_take_too_long() {
 
     assert!(impatient.announce_exit(&ProcessKey::Init).is_empty(), "it waits for the other one");
     let told = [Notice::Exit(ProcessKey::Init, exit(7, 3))];
-    assert_eq!(impatient.clone().announce_exits(), told, "and in the end no more");
+    assert_eq!(impatient.clone().announce_init(), told, "and in the end no more");
     impatient.record_exit(&exec("b"), exit(9, 2));
+    for notices in [impatient.announce_exit(&ProcessKey::Init), impatient.announce_init()] {
+        assert!(
+            notices.is_empty(),
+            "who has recorded the exit of an exec tells it, once it is on disk: {notices:?}"
+        );
+    }
     assert_eq!(
-        impatient.announce_exit(&ProcessKey::Init),
-        [Notice::Exit(exec("b"), exit(9, 2)), Notice::Exit(ProcessKey::Init, exit(7, 3))],
-        "what is known of an exec is told before"
+        impatient.announce_exit(&exec("b")),
+        [Notice::Exit(exec("b"), exit(9, 2)), Notice::Exit(ProcessKey::Init, exit(7, 3))]
     );
+}
+
+#[test]
+fn an_exit_that_only_a_deletion_tells_is_taken_in_before_it_is_told() {
+    let mut book = Book::default();
+    book.ingest(Fact::Started { pid: 7 });
+    assert!(!book.accept_deleted(&ProcessKey::Init, exit(6, 1)), "of an earlier life of the id");
+    assert!(book.accept_deleted(&ProcessKey::Init, exit(7, 3)));
+    assert!(!book.accept_deleted(&ProcessKey::Init, exit(7, 4)), "the first one counts");
+    assert_eq!(book.ended(), [ProcessKey::Init]);
+    let notices = book.ingest(Fact::Deleted(ProcessKey::Init, exit(7, 3)));
+    assert_eq!(notices, [Notice::Exit(ProcessKey::Init, exit(7, 3)), Notice::AsReported]);
 }
 
 #[test]
