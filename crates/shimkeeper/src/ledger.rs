@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use shimkeeper_core::{ExecId, Exit, ProcessKey};
 use tokio::sync::{Notify, watch};
 
-pub(crate) use book::{Book, Fact, Notice, Phase, Process, Told};
+pub(crate) use book::{Book, Fact, Notice, Phase, Process, Told, UnderWay};
 
 use crate::error::Refused;
 use crate::exits::ExitRecord;
@@ -52,6 +52,18 @@ pub(crate) enum StartTurn {
     AfterUnsure,
 }
 
+/// A deletion under way, whether or not its caller waits for the end of it.
+pub(crate) struct Deleting<'a> {
+    ledger: &'a Ledger,
+    process: &'a ProcessKey,
+}
+
+impl Drop for Deleting<'_> {
+    fn drop(&mut self) {
+        self.ledger.turn(|book| book.set_deleting(self.process, false));
+    }
+}
+
 impl Ledger {
     pub(crate) fn new(book: Book) -> Self {
         let pages = Pages { book, awaited: BTreeMap::new() };
@@ -86,12 +98,11 @@ impl Ledger {
         &self.changed
     }
 
-    /// A copy of the book, for the record on disk. Who watches is nothing that a record says, so that it alone makes no
-    /// record new.
+    /// A copy of the book, for the record on disk. What is under way alone makes no record new.
     pub(crate) fn snapshot(&self) -> Book {
         let mut book = self.read(Book::clone);
         for process in [&mut book.init].into_iter().chain(book.execs.values_mut()) {
-            process.watched = false;
+            process.under_way = UnderWay::default();
         }
         book
     }
@@ -158,6 +169,12 @@ impl Ledger {
     pub(crate) fn take_watch(&self, process: &ProcessKey) -> bool {
         // Of the process itself this tells nothing.
         self.turn(|book| book.take_watch(process))
+    }
+
+    /// The shim is asked to delete an exec, until what this answers is dropped.
+    pub(crate) fn deleting<'a>(&'a self, process: &'a ProcessKey) -> Deleting<'a> {
+        self.turn(|book| book.set_deleting(process, true));
+        Deleting { ledger: self, process }
     }
 
     /// The shim has refused to start it: it may be tried again.

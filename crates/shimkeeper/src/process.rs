@@ -360,6 +360,7 @@ pub(crate) async fn delete_exec(shim: &Arc<Shim>, id: &ExecId, limit: Limit) -> 
     // The shim is about to forget it, and whoever waited may have been told already.
     monitor::persist(shim).await;
     let request = wire::DeleteRequest { id: shim.key.id.to_string(), exec_id: id.to_string() };
+    let _deleting = shim.ledger.deleting(&process);
     let deadline = limit.begin().cap(shim.deadlines().delete);
     let answer = shim
         .call("Delete", deadline, |c, call| async move { c.delete(&call, &request).await })

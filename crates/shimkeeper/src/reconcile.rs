@@ -55,16 +55,20 @@ pub(crate) async fn reconcile(shim: &Arc<Shim>, connection: &Connection, told: O
         Err(error) => return Finding::Silent(error),
     };
     for id in shim.ledger.execs() {
-        let process = ProcessKey::Exec(id.clone());
+        let process = ProcessKey::Exec(id);
+        // As it is now: its id may be another's by the time of the answer.
+        let pid = shim.ledger.process(&process).map_or(0, |p| p.pid);
         let Told { asking, answer } = ask(shim, connection, &process).await;
         match *answer {
             Ok(answer) => {
                 take_in(shim, &process, asking, answer);
             }
-            // Deleted, or never taken by the shim. One that ran has ended, and nobody kept how.
+            // Deleted, or never taken by the shim. One that ran has ended, and nobody kept how, but the answer to its
+            // deletion where that is on its way.
             Err(error) if error.kind() == Kind::NotFound => {
-                let pid = shim.ledger.process(&process).map_or(0, |p| p.pid);
-                exits::record(shim, &process, Exit::unknown(pid, SystemTime::now()));
+                if !shim.ledger.process(&process).is_some_and(|p| p.under_way.deletion) {
+                    exits::record(shim, &process, Exit::unknown(pid, SystemTime::now()));
+                }
             }
             Err(error) => return Finding::Silent(error),
         }

@@ -53,10 +53,18 @@ pub(crate) struct Process {
     pub(crate) told: Told,
     /// Whether a start was never answered, so that whoever tries again has to be told how the first went.
     pub(crate) in_doubt: bool,
-    /// Whether a wait for its end is on its way.
-    pub(crate) watched: bool,
+    pub(crate) under_way: UnderWay,
     /// Whether the shim has told of its end, and the public is told only after the ends of others.
     pub(crate) waits: bool,
+}
+
+/// What is under way about a process; nothing that a record says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UnderWay {
+    /// Somebody waits for its end.
+    pub(crate) wait: bool,
+    /// The shim is being asked to delete it; the answer says how it ended.
+    pub(crate) deletion: bool,
 }
 
 /// What is known of a task.
@@ -113,7 +121,7 @@ impl Process {
         oom_kills: None,
         told: Told::Nothing,
         in_doubt: false,
-        watched: false,
+        under_way: UnderWay { wait: false, deletion: false },
         waits: false,
     };
 
@@ -213,7 +221,13 @@ impl Book {
     }
 
     pub(crate) fn take_watch(&mut self, process: &ProcessKey) -> bool {
-        self.process_mut(process).is_some_and(|found| !std::mem::replace(&mut found.watched, true))
+        self.process_mut(process).is_some_and(|found| !std::mem::replace(&mut found.under_way.wait, true))
+    }
+
+    pub(crate) fn set_deleting(&mut self, process: &ProcessKey, deleting: bool) {
+        if let Some(found) = self.process_mut(process) {
+            found.under_way.deletion = deleting;
+        }
     }
 
     pub(crate) fn record_exit(&mut self, process: &ProcessKey, exit: Exit) -> bool {

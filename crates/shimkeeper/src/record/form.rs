@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use shimkeeper_core::{Exit, Provenance, time};
 use shimkeeper_shim::{Address, BootId, BootstrapParams, Cgroup, ProcessIdentity, TaskApi};
 
-use crate::ledger::{Book, Phase, Process, Told};
+use crate::ledger::{Book, Phase, Process, Told, UnderWay};
 use crate::record::{Record, RecordError, Stage};
 
 const VERSION: u32 = 1;
@@ -179,7 +179,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
                 ToldForm::Exited => Told::Exited,
             },
             in_doubt: false,
-            watched: false,
+            under_way: UnderWay::default(),
             waits: false,
         };
         if entry.exec.is_empty() {

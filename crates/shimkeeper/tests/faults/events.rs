@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use prost::{Message, Name};
 use shimkeeper::events::TaskEvent;
-use shimkeeper::{Deadlines, Manager, ProcessKey, Provenance};
+use shimkeeper::{Deadlines, Manager, ProcessKey, Provenance, Status};
 use shimkeeper_proto::containerd::events::{TaskDelete, TaskExit, TaskOom};
-use shimkeeper_testkit::{Act, DeleteAct, Emission, Events, Method, Script, TestDirs, When};
+use shimkeeper_testkit::{Act, DeleteAct, Emission, Events, Method, Received, Script, TestDirs, When};
 
-use crate::bench::{Bench, config, end, exec, kill_shim};
+use crate::bench::{Bench, config, end, exec, kill_shim, until};
 use crate::oracle::Seen;
 
 /// The steps of all tasks by name.
@@ -141,6 +141,37 @@ async fn of_an_exec_that_are_lost_come_before_the_end_of_its_init() {
     bench.event(|seen| seen.is_exit_of(&ProcessKey::Init)).await;
     let told = ["create", "start", "added x", "started x", "exit x 137", "exit  3"];
     assert_eq!(steps(&bench.events()), told, "the shim was asked");
+    task.delete().await.unwrap();
+    bench.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_exec_that_is_being_deleted_say_what_the_answer_to_that_says() {
+    let bench = Bench::new().await;
+    let (calls, go_on) = (bench.dirs.path().join("calls"), bench.dirs.path().join("go-on"));
+    let held = Act::AwaitFile(go_on.clone());
+    let script = silent_of_execs().calls(&calls).on_nth(Method::Delete, 1, When::After, held);
+    let task = bench.create("one", &["sleep"], &script).await.unwrap();
+    task.start().await.unwrap();
+    let exec = exec(&task, "x", &["exit", "4"]).await;
+    let asked = |method| {
+        let calls = Received::read_all(&calls).unwrap();
+        calls.iter().filter(|call| call.method == method && call.exec_id == "x").count()
+    };
+    while exec.state().await.unwrap().status != Status::Stopped {}
+    let meanwhile = async {
+        until(|| asked(Method::Delete) == 1).await;
+        let before = asked(Method::State);
+        task.kill(9, false).await.unwrap();
+        // Because its init has ended. The shim has deleted it by then, and does not know it any more.
+        until(|| asked(Method::State) > before).await;
+        std::fs::write(&go_on, "").unwrap();
+    };
+    let (deleted, ()) = tokio::join!(exec.delete(), meanwhile);
+    assert_eq!(deleted.unwrap().status, 4);
+    bench.event(|seen| seen.is_exit_of(&ProcessKey::Init)).await;
+    let told = ["create", "start", "added x", "started x", "exit x 4", "exit  137"];
+    assert_eq!(steps(&bench.events()), told);
     task.delete().await.unwrap();
     bench.is_clean();
 }

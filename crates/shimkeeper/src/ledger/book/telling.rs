@@ -72,8 +72,9 @@ impl Book {
 
     /// The init's end, though execs may run on; nothing while the end of one is about to be told.
     pub(crate) fn announce_init(&mut self) -> Vec<Notice> {
-        let is_about_to_be_told =
-            |exec: &Process| exec.was_started() && exec.exit.is_some() && exec.told < Told::Exited;
+        let is_about_to_be_told = |exec: &Process| {
+            exec.was_started() && exec.told < Told::Exited && (exec.exit.is_some() || exec.under_way.deletion)
+        };
         if self.execs.values().any(is_about_to_be_told) {
             return Vec::new();
         }
