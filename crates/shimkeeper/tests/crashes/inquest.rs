@@ -8,7 +8,7 @@ use shimkeeper::{Error, Kind, Manager, Status, Task, TaskKey, Verdict};
 use shimkeeper_testkit::TestDirs;
 use shimkeeper_testkit::oracle::{self, Inits, Seen};
 
-use crate::belief::{Belief, Stage};
+use crate::belief::{Belief, Known, Stage};
 use crate::site::{Command, Site, key};
 use crate::victim::PATIENCE;
 
@@ -116,12 +116,12 @@ async fn what_ran_runs(manager: &Manager, belief: &Belief) {
     }
 }
 
-/// What another restart has to find too. A start that was under way goes on in its shim: that task may have got further.
+/// What another restart has to find too. What was asked of a shim goes on in it, a start as well as an end: such a task may
+/// have got further.
 fn lasting(belief: &Belief, found: Snapshot) -> Vec<(TaskKey, Option<u32>, Option<Status>)> {
-    let is_starting =
-        |key: &TaskKey| belief.tasks.get(key.id.as_str()).is_some_and(|task| task.stage == Stage::Starting);
-    let lasting = |(key, pid, status)| {
-        let status = (!is_starting(&key)).then_some(status);
+    let goes_on = |task: &Known| matches!(task.stage, Stage::Starting | Stage::Ending);
+    let lasting = |(key, pid, status): (TaskKey, _, _)| {
+        let status = (!belief.tasks.get(key.id.as_str()).is_some_and(goes_on)).then_some(status);
         (key, pid, status)
     };
     found.into_iter().map(lasting).collect()
