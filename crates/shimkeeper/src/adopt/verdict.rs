@@ -253,7 +253,7 @@ fn keep_unreachable(shim: &Shim, reason: String) -> (Verdict, Fate) {
     (Verdict::Unreachable { reason }, Fate::Keep)
 }
 
-/// Reads the shim's log, if it can be read: the task is adopted without it, too.
+/// Has the log read that was opened, until the shim is over.
 fn read_log(env: &Env, opened: Option<(LogPump, LogDriver)>, stop: &CancellationToken) -> LogPump {
     let Some((log, driver)) = opened else { return LogPump::default() };
     env.scope.spawn(driver.run(stop.clone()));
