@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::steps::Steps;
-use crate::workspace::Workspace;
+use crate::workspace::{Package, Workspace};
 use crate::{shell, test, tidy, tools};
 
 /// Runs every check; all of them, also after one has failed.
@@ -16,6 +16,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     steps.step("fmt", || cargo(&["fmt", "--all", "--check"]));
     steps.step("clippy", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
+    });
+    // The workspace as a whole asks for features that one crate may have forgotten to ask for.
+    steps.step("each crate by itself", || {
+        let check =
+            |package: &Package| cargo(&["check", "--package", &package.name, "--all-targets", "--quiet"]);
+        workspace.packages.iter().try_for_each(check)
     });
     // What the workspace is not built with, and would rot.
     steps.step("traces: clippy", || {
