@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 
 use crate::caller::Deadline;
 use crate::contain::{self, Contained, WatchedBody};
-use crate::{Inner, MessageLimits, status};
+use crate::{Inner, status};
 
 /// Header with the time a client gives a call.
 const TIMEOUT: &str = "grpc-timeout";
@@ -56,13 +56,8 @@ struct Entry {
 type Call = Box<dyn Fn(Request<Body>) -> BoxFuture<Response<Body>, Infallible> + Send + Sync>;
 
 impl Api {
-    pub(crate) fn new(
-        inner: &Arc<Inner>,
-        limits: MessageLimits,
-        observer: Option<Arc<dyn Observer>>,
-    ) -> Self {
-        let services =
-            table::running(inner, limits).into_iter().chain(table::records(inner, limits)).collect();
+    pub(crate) fn new(inner: &Arc<Inner>, observer: Option<Arc<dyn Observer>>) -> Self {
+        let services = table::running(inner).into_iter().chain(table::records(inner)).collect();
         Self { services, observer }
     }
 

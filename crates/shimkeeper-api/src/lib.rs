@@ -36,7 +36,7 @@ use std::sync::Arc;
 use shimkeeper::Manager;
 use shimkeeper_store::Store;
 
-/// Largest message in either direction unless told otherwise, in bytes: containerd's own limit.
+/// Largest message in either direction, in bytes: containerd's own limit unless it is told another.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// What the server says of itself.
@@ -55,14 +55,6 @@ pub struct About {
 pub struct Services {
     inner: Arc<Inner>,
     observer: Option<Arc<dyn Observer>>,
-    limits: MessageLimits,
-}
-
-/// The largest messages, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MessageLimits {
-    pub(crate) receive: usize,
-    pub(crate) send: usize,
 }
 
 pub(crate) struct Inner {
@@ -74,8 +66,7 @@ pub(crate) struct Inner {
 impl Services {
     /// Services over a manager and a store.
     pub fn new(manager: Manager, store: Store, about: About) -> Self {
-        let limits = MessageLimits { receive: MAX_MESSAGE_BYTES, send: MAX_MESSAGE_BYTES };
-        Self { inner: Arc::new(Inner { manager, store, about }), observer: None, limits }
+        Self { inner: Arc::new(Inner { manager, store, about }), observer: None }
     }
 
     /// With somebody who is told of every call.
@@ -84,15 +75,9 @@ impl Services {
         self
     }
 
-    /// With other limits for messages than [`MAX_MESSAGE_BYTES`] in both directions, in bytes.
-    pub fn message_limits(mut self, receive: usize, send: usize) -> Self {
-        self.limits = MessageLimits { receive, send };
-        self
-    }
-
     /// The API as one service.
     pub fn api(self) -> Api {
-        Api::new(&self.inner, self.limits, self.observer)
+        Api::new(&self.inner, self.observer)
     }
 }
 

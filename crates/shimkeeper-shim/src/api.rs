@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use shimkeeper_proto::{TASK_SERVICE_V2, TASK_SERVICE_V3};
+
 /// The Task API of a shim: a protocol and a version of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskApi {
@@ -74,8 +76,8 @@ impl TaskApi {
     /// The full name of the service.
     pub fn service(self) -> &'static str {
         match self {
-            Self::TtrpcV2 => "containerd.task.v2.Task",
-            Self::TtrpcV3 | Self::GrpcV3 => "containerd.task.v3.Task",
+            Self::TtrpcV2 => TASK_SERVICE_V2,
+            Self::TtrpcV3 | Self::GrpcV3 => TASK_SERVICE_V3,
         }
     }
 

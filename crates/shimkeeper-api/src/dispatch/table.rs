@@ -17,52 +17,47 @@ use tonic::codegen::Service as _;
 
 use super::Entry;
 use crate::events::feed::{self, Feed};
-use crate::{Inner, MessageLimits};
+use crate::{Inner, MAX_MESSAGE_BYTES};
 
 /// One entry: a stub's server, the names of its service and methods, and what handles them.
 macro_rules! entry {
-    ($limits:ident, $($server:ident)::+, $service:path, $methods:path, $handler:expr) => {{
+    ($($server:ident)::+, $service:path, $methods:path, $handler:expr) => {{
         let server = $($server)::+::new($handler)
-            .max_decoding_message_size($limits.receive)
-            .max_encoding_message_size($limits.send);
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Entry::new($service, &$methods, move |request| server.clone().call(request))
     }};
 }
 
 /// What is about tasks, and about the server itself.
-pub(super) fn running(inner: &Arc<Inner>, limits: MessageLimits) -> Vec<Entry> {
+pub(super) fn running(inner: &Arc<Inner>) -> Vec<Entry> {
     vec![
         entry!(
-            limits,
             tasks::tasks_server::TasksServer,
             tasks::TASKS_SERVICE,
             tasks::TASKS_METHODS,
             crate::tasks::TasksService(inner.clone())
         ),
-        events(inner, limits),
+        events(inner),
         entry!(
-            limits,
             introspection::introspection_server::IntrospectionServer,
             introspection::INTROSPECTION_SERVICE,
             introspection::INTROSPECTION_METHODS,
             crate::introspection::IntrospectionService(inner.clone())
         ),
         entry!(
-            limits,
             version::version_server::VersionServer,
             version::VERSION_SERVICE,
             version::VERSION_METHODS,
             crate::version::VersionService(inner.clone())
         ),
         entry!(
-            limits,
             health::health_server::HealthServer,
             health::HEALTH_SERVICE,
             health::HEALTH_METHODS,
             crate::health::HealthService(inner.clone())
         ),
         entry!(
-            limits,
             keeper::keeper_server::KeeperServer,
             keeper::KEEPER_SERVICE,
             keeper::KEEPER_METHODS,
@@ -72,11 +67,11 @@ pub(super) fn running(inner: &Arc<Inner>, limits: MessageLimits) -> Vec<Entry> {
 }
 
 /// Events: all but the feed is the stub's.
-fn events(inner: &Arc<Inner>, limits: MessageLimits) -> Entry {
-    let feed = Feed { inner: inner.clone(), limits };
+fn events(inner: &Arc<Inner>) -> Entry {
+    let feed = Feed(inner.clone());
     let server = events::events_server::EventsServer::new(crate::events::EventsService(inner.clone()))
-        .max_decoding_message_size(limits.receive)
-        .max_encoding_message_size(limits.send);
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     Entry::new(events::EVENTS_SERVICE, &events::EVENTS_METHODS, move |request| match request.uri().path() {
         feed::PATH => feed.call(request),
         _ => server.clone().call(request),
@@ -84,38 +79,33 @@ fn events(inner: &Arc<Inner>, limits: MessageLimits) -> Entry {
 }
 
 /// What is about records.
-pub(super) fn records(inner: &Arc<Inner>, limits: MessageLimits) -> Vec<Entry> {
+pub(super) fn records(inner: &Arc<Inner>) -> Vec<Entry> {
     vec![
         entry!(
-            limits,
             containers::containers_server::ContainersServer,
             containers::CONTAINERS_SERVICE,
             containers::CONTAINERS_METHODS,
             crate::containers::ContainersService(inner.clone())
         ),
         entry!(
-            limits,
             leases::leases_server::LeasesServer,
             leases::LEASES_SERVICE,
             leases::LEASES_METHODS,
             crate::leases::LeasesService(inner.clone())
         ),
         entry!(
-            limits,
             namespaces::namespaces_server::NamespacesServer,
             namespaces::NAMESPACES_SERVICE,
             namespaces::NAMESPACES_METHODS,
             crate::namespaces::NamespacesService(inner.clone())
         ),
         entry!(
-            limits,
             sandbox::store_server::StoreServer,
             sandbox::STORE_SERVICE,
             sandbox::STORE_METHODS,
             crate::sandbox_store::SandboxStoreService(inner.clone())
         ),
         entry!(
-            limits,
             sandbox::controller_server::ControllerServer,
             sandbox::CONTROLLER_SERVICE,
             sandbox::CONTROLLER_METHODS,

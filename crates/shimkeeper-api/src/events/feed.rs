@@ -21,17 +21,14 @@ use tonic::server::{Grpc, ServerStreamingService};
 use tonic::{Request, Response, Status};
 
 use super::of_events;
-use crate::{Inner, MessageLimits, status};
+use crate::{Inner, MAX_MESSAGE_BYTES, status};
 
 /// The path of the method.
 pub(crate) const PATH: &str = "/containerd.services.events.v1.Events/Subscribe";
 
 /// What makes subscriptions.
 #[derive(Clone)]
-pub(crate) struct Feed {
-    pub(crate) inner: Arc<Inner>,
-    pub(crate) limits: MessageLimits,
-}
+pub(crate) struct Feed(pub(crate) Arc<Inner>);
 
 /// A subscription as the bytes of messages.
 #[derive(Debug)]
@@ -53,8 +50,8 @@ impl Feed {
     {
         let feed = self.clone();
         Box::pin(async move {
-            let (receive, send) = (Some(feed.limits.receive), Some(feed.limits.send));
-            let mut grpc = Grpc::new(Encoded).apply_max_message_size_config(receive, send);
+            let most = Some(MAX_MESSAGE_BYTES);
+            let mut grpc = Grpc::new(Encoded).apply_max_message_size_config(most, most);
             Ok(grpc.server_streaming(feed, request).await)
         })
     }
@@ -66,7 +63,7 @@ impl Feed {
             let what = "subscription error: failed parsing subscription filters";
             status::verbatim(Kind::Unknown, format!("{what}: {text}"))
         })?;
-        let subscription = self.inner.manager.events(filters).map_err(|e| of_events(&e))?;
+        let subscription = self.0.manager.events(filters).map_err(|e| of_events(&e))?;
         Ok(Response::new(Events(subscription)))
     }
 }
