@@ -89,7 +89,7 @@ async fn connection(stream: UnixStream, client: Client, owned: Owned, stop: Canc
     let mut http = http2::Builder::new(owned);
     // Bounded by ourselves: a client that waits for many exits must be told, not left waiting for a stream.
     http.max_concurrent_streams(None).max_header_list_size(HEADERS);
-    let stream = match Stream::new(stream) {
+    let stream = match stream.into_std().and_then(Stream::new) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(?peer, %error, "a connection cannot be served"),
     };

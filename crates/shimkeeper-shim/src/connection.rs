@@ -18,7 +18,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use shimkeeper_core::{HasKind as _, Namespace};
-use shimkeeper_ttrpc::PeerCred;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -61,7 +60,6 @@ enum TaskClient {
 struct About {
     namespace: Namespace,
     address: Address,
-    peer: Option<PeerCred>,
 }
 
 impl Connection {
@@ -84,7 +82,7 @@ impl Connection {
     ) -> Result<Self, DialError> {
         let deadline = Deadline::after(deadline);
         let address = params.address.clone();
-        let (stream, peer) = dial::open(&address, mode, deadline).await?;
+        let stream = dial::open(&address, mode, deadline).await?;
         let client = match params.api {
             TaskApi::TtrpcV2 => TaskClient::TtrpcV2(TtrpcClient::open(stream, tasks)),
             TaskApi::TtrpcV3 => TaskClient::TtrpcV3(TtrpcClient::open(stream, tasks)),
@@ -96,7 +94,7 @@ impl Connection {
                 Err(_elapsed) => return Err(deadline.passed(&address, None)),
             },
         };
-        let about = About { namespace: namespace.clone(), address, peer };
+        let about = About { namespace: namespace.clone(), address };
         let share = Arc::new(Share::first(client.clone()));
         Ok(Self { client, about: Arc::new(about), share })
     }
@@ -133,15 +131,6 @@ impl Connection {
     /// The address that was dialled.
     pub fn address(&self) -> &Address {
         &self.about.address
-    }
-
-    /// Who made the socket at the other end, if it has an owner the kernel knows (virtual machines do not).
-    ///
-    /// The kernel notes the process that called `listen`. A shim's socket is commonly made by its `start` helper
-    /// and inherited by the server, so the pid names a process that is usually gone, and never proves that the
-    /// server lives or which one it is. User and group are reliable.
-    pub fn peer_cred(&self) -> Option<PeerCred> {
-        self.about.peer
     }
 
     /// Waits for the connection's end and says why it came. At once if it has come; the same for every waiter.

@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shimkeeper_core::{HasKind, Kind};
-use shimkeeper_ttrpc::PeerCred;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::Address;
@@ -118,12 +117,8 @@ enum Failure {
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// A stream to the shim, and who made the socket at its other end.
-pub(crate) async fn open(
-    address: &Address,
-    mode: DialMode,
-    until: Deadline,
-) -> Result<(Stream, Option<PeerCred>), DialError> {
+/// A stream to the shim.
+pub(crate) async fn open(address: &Address, mode: DialMode, until: Deadline) -> Result<Stream, DialError> {
     let mut pause = FIRST_PAUSE;
     let mut obstacle = None;
     loop {
@@ -142,37 +137,16 @@ pub(crate) async fn open(
     }
 }
 
-async fn attempt(address: &Address, mode: DialMode) -> Result<(Stream, Option<PeerCred>), Failure> {
+async fn attempt(address: &Address, mode: DialMode) -> Result<Stream, Failure> {
     match address {
-        Address::Unix(path) => {
-            with_peer(unix::connect(unix::Name::Path(path), address, mode).await?, address, mode)
-        }
-        Address::Abstract(name) => {
-            with_peer(unix::connect(unix::Name::Abstract(name), address, mode).await?, address, mode)
-        }
+        Address::Unix(path) => unix::connect(unix::Name::Path(path), address, mode).map(Stream::Unix),
+        Address::Abstract(name) => unix::connect(unix::Name::Abstract(name), address, mode).map(Stream::Unix),
         Address::Hvsock { path, port } => {
-            let stream = unix::connect(unix::Name::Path(path), address, mode).await?;
-            with_peer(hvsock::request(stream, *port, address).await?, address, mode)
+            let stream = unix::connect(unix::Name::Path(path), address, mode)?;
+            hvsock::request(stream, *port, address).await.map(Stream::Unix)
         }
-        Address::Vsock { cid, port } => {
-            let stream = vsock::connect(*cid, *port, address, mode).await?;
-            Ok((Stream::Vsock(stream), None))
-        }
+        Address::Vsock { cid, port } => vsock::connect(*cid, *port, address, mode).await.map(Stream::Vsock),
     }
-}
-
-fn with_peer(
-    stream: tokio::net::UnixStream,
-    address: &Address,
-    mode: DialMode,
-) -> Result<(Stream, Option<PeerCred>), Failure> {
-    let peer = stream.peer_cred().ok().map(|cred| PeerCred {
-        pid: cred.pid().and_then(|pid| u32::try_from(pid).ok()),
-        uid: cred.uid(),
-        gid: cred.gid(),
-    });
-    let stream = shimkeeper_ttrpc::Stream::new(stream).map_err(|source| failure(address, mode, source))?;
-    Ok((Stream::Unix(stream), peer))
 }
 
 /// When dialling ends, and how long that was from its beginning.

@@ -2,8 +2,9 @@
 //! The sending half of a connection: one bounded buffer of whole frames, in the order in which they leave.
 //!
 //! Whoever sends first waits for room (a semaphore of bytes, first come first served), then appends under the
-//! lock. Bytes leave in the sender's own context when it is alone, else in [`Outbox::drive`]; either way they
-//! leave from the buffer's front, so a sender that goes away half-way leaves a whole frame behind.
+//! lock. Bytes leave in the sender's own context when it is alone, or the last of those that leave together, else in
+//! [`Outbox::drive`]; either way they leave from the buffer's front, so a sender that goes away half-way leaves a
+//! whole frame behind.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -29,6 +30,8 @@ pub(crate) struct Outbox {
 
 struct Inner {
     buf: BytesMut,
+    /// Nothing is in the buffer but what waits for the next frame, to leave with it.
+    is_held: bool,
     sink: Sink,
 }
 
@@ -45,7 +48,7 @@ impl Outbox {
     /// `capacity` in bytes, raised to what the largest frame needs.
     pub(crate) fn new(sink: impl AsyncWrite + Send + Unpin + 'static, capacity: usize) -> Self {
         let capacity = capacity.clamp(HEADER_LEN + MAX_PAYLOAD, Semaphore::MAX_PERMITS);
-        let inner = Inner { buf: BytesMut::new(), sink: Sink::Open(Box::new(sink)) };
+        let inner = Inner { buf: BytesMut::new(), is_held: false, sink: Sink::Open(Box::new(sink)) };
         Self { inner: Mutex::new(inner), room: Semaphore::new(capacity), wake: Notify::new() }
     }
 
@@ -58,29 +61,31 @@ impl Outbox {
         }
     }
 
-    /// Appends what `write` writes, which is as long as the room; with `at_once` also tries to send it now.
+    /// Appends what `write` writes, which is as long as the room, and tries to send it now if it says so.
     ///
     /// `write` runs under the lock: what it numbers leaves in the order of the numbers.
     pub(crate) fn send<T, E: From<CloseReason>>(
         &self,
         room: Room<'_>,
-        write: impl FnOnce(&mut BytesMut) -> Result<(T, AtOnce), E>,
+        write: impl FnOnce(&mut BytesMut) -> Result<(T, Leave), E>,
     ) -> Result<T, E> {
         let mut inner = lock(&self.inner);
         if let Sink::Closed(reason) = &inner.sink {
             return Err(reason.clone().into());
         }
         let before = inner.buf.len();
-        let (value, at_once) = write(&mut inner.buf)?;
+        let (value, leave) = write(&mut inner.buf)?;
         debug_assert_eq!(inner.buf.len() - before, room.0.num_permits(), "a frame fills its room");
         room.0.forget();
+        let ends_wait = std::mem::take(&mut inner.is_held);
         // Before the buffer runs empty nobody else may touch the socket: its waker belongs to `drive` then.
-        if before > 0 {
+        if before > 0 && !ends_wait {
             return Ok(value);
         }
+        inner.is_held = leave == Leave::WithNext;
+        let now = leave == Leave::Now || (ends_wait && !inner.is_held);
         let mut context = Context::from_waker(Waker::noop());
-        let left = at_once == AtOnce::No
-            || !matches!(self.write_some(&mut inner, &mut context), Poll::Ready(Ok(())));
+        let left = !now || !matches!(self.write_some(&mut inner, &mut context), Poll::Ready(Ok(())));
         if left || !inner.buf.is_empty() {
             self.wake.notify_one();
         }
@@ -132,7 +137,8 @@ impl Outbox {
 
     /// One write to the stream; on failure the outbox is closed.
     fn write_some(&self, inner: &mut Inner, context: &mut Context<'_>) -> Poll<Result<(), ()>> {
-        let Inner { buf, sink: Sink::Open(sink) } = inner else { return Poll::Ready(Err(())) };
+        let Inner { buf, sink: Sink::Open(sink), is_held } = inner else { return Poll::Ready(Err(())) };
+        *is_held = false;
         let failure = match Pin::new(sink).poll_write(context, buf) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0)) => io::Error::from(io::ErrorKind::WriteZero),
@@ -164,17 +170,15 @@ impl Inner {
     }
 }
 
-/// Whether a frame is worth a write of its own, or should leave together with others.
+/// When a frame leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AtOnce {
-    Yes,
-    No,
-}
-
-impl From<bool> for AtOnce {
-    fn from(yes: bool) -> Self {
-        if yes { Self::Yes } else { Self::No }
-    }
+pub(crate) enum Leave {
+    /// With a write of its own.
+    Now,
+    /// With the next one, which follows at once.
+    WithNext,
+    /// With what else has come by the time that [`Outbox::drive`] has its turn.
+    WithOthers,
 }
 
 impl fmt::Debug for Outbox {

@@ -13,7 +13,6 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::UnixStream;
 
 /// A connected Unix socket.
 #[derive(Debug)]
@@ -24,12 +23,15 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Takes over a socket of the runtime's.
+    /// Takes over a socket that does not block.
     ///
     /// # Errors
     /// If it cannot be watched; it is closed then.
-    pub fn new(stream: UnixStream) -> io::Result<Self> {
-        Ok(Self { socket: watch(stream.into_std()?.into(), Interest::READABLE)?, full: None })
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
+        Ok(Self { socket: watch(socket.into(), Interest::READABLE)?, full: None })
     }
 
     /// Tries to send something until that would wait, and then waits for room.
@@ -128,6 +130,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
     use tokio::time::timeout;
 
     use super::*;
@@ -136,7 +139,7 @@ mod tests {
 
     fn pair() -> (Stream, UnixStream) {
         let (a, b) = UnixStream::pair().unwrap();
-        (Stream::new(a).unwrap(), b)
+        (Stream::new(a.into_std().unwrap()).unwrap(), b)
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A port of a virtual machine behind its hypervisor's unix socket: `CONNECT <port>`, answered by `OK …`.
 
+use shimkeeper_ttrpc::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 
 use super::{DialError, Failure};
 use crate::Address;
@@ -13,11 +13,7 @@ const MAX_ANSWER_BYTES: usize = 128;
 /// Asks for the port; afterwards the stream is the guest's.
 ///
 /// A hypervisor that hangs up has no listener for the port yet: the guest may still be starting.
-pub(super) async fn request(
-    mut stream: UnixStream,
-    port: u32,
-    address: &Address,
-) -> Result<UnixStream, Failure> {
+pub(super) async fn request(mut stream: Stream, port: u32, address: &Address) -> Result<Stream, Failure> {
     let hung_up = || Failure::Again("the hypervisor hung up: nothing listens on the port yet".to_owned());
     if stream.write_all(format!("CONNECT {port}\n").as_bytes()).await.is_err() {
         return Err(hung_up());

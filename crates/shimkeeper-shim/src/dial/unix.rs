@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Unix sockets, by path and by abstract name.
+//!
+//! Connecting to one never waits: the kernel puts us into the listener's queue, or says why not. So what is to be said
+//! first leaves right behind it, and the shim wakes up once for both.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tokio::net::UnixStream;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use shimkeeper_ttrpc::Stream;
 
 use super::{DialError, DialMode, Failure, failure};
 use crate::Address;
@@ -20,26 +22,24 @@ pub(super) enum Name<'a> {
     Abstract(&'a str),
 }
 
-pub(super) async fn connect(
-    name: Name<'_>,
-    address: &Address,
-    mode: DialMode,
-) -> Result<UnixStream, Failure> {
-    let path = fitting(name).map_err(Failure::Final)?;
-    UnixStream::connect(path).await.map_err(|source| failure(address, mode, source))
+pub(super) fn connect(name: Name<'_>, address: &Address, mode: DialMode) -> Result<Stream, Failure> {
+    let (path, len) = match name {
+        Name::Path(path) => (path, path.as_os_str().len()),
+        Name::Abstract(name) => (Path::new(name), name.len()),
+    };
+    if len > MAX_NAME_BYTES {
+        return Err(Failure::Final(DialError::NameTooLong { path: path.to_owned(), len }));
+    }
+    connect_to(name).map_err(|source| failure(address, mode, source))
 }
 
-/// The path to connect to (a leading NUL marks an abstract name), if it fits a socket address.
-fn fitting(name: Name<'_>) -> Result<PathBuf, DialError> {
-    let bytes = match name {
-        Name::Path(path) => path.as_os_str().as_bytes(),
-        Name::Abstract(name) => name.as_bytes(),
-    };
-    if bytes.len() > MAX_NAME_BYTES {
-        return Err(DialError::NameTooLong { path: OsStr::from_bytes(bytes).into(), len: bytes.len() });
-    }
-    Ok(match name {
-        Name::Path(path) => path.to_owned(),
-        Name::Abstract(_) => OsStr::from_bytes(&[b"\0", bytes].concat()).into(),
-    })
+fn connect_to(name: Name<'_>) -> std::io::Result<Stream> {
+    let to = match name {
+        Name::Path(path) => SocketAddrUnix::new(path),
+        Name::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
+    }?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &to)?;
+    Stream::new(socket)
 }

@@ -138,13 +138,3 @@ async fn a_dropped_call_leaves_the_connection_alone() {
         assert_eq!(connection.close_reason(), None, "{api}");
     }
 }
-
-#[tokio::test]
-async fn the_peer_is_the_one_who_listens() {
-    for api in APIS {
-        let shim = FakeShim::start(api, Behaviour::Answer);
-        let peer = shim.dial().await.peer_cred().expect("a unix socket has a peer");
-        assert_eq!(peer.pid, Some(std::process::id()), "{api}");
-        assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
-    }
-}

@@ -17,7 +17,7 @@ use super::calls::{Arrival, Calls, Reply};
 use super::end::End;
 use super::request::Encoder;
 use crate::error::{CallError, CloseReason};
-use crate::outbox::{AtOnce, Outbox};
+use crate::outbox::{Leave, Outbox};
 use crate::sync::lock;
 
 /// One connection.
@@ -70,7 +70,12 @@ impl Shared {
             let id = calls.open(sender)?;
             frame[4..8].copy_from_slice(&id.to_be_bytes());
             buf.put_slice(&frame);
-            Ok::<_, CallError>((id, AtOnce::from(calls.len() == 1 && !more_follow)))
+            let leave = match calls.len() {
+                _ if more_follow => Leave::WithNext,
+                1 => Leave::Now,
+                _ => Leave::WithOthers,
+            };
+            Ok::<_, CallError>((id, leave))
         })?;
         // Given back when the call is over.
         admitted.forget();

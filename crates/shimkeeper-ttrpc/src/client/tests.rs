@@ -170,3 +170,15 @@ async fn a_call_that_another_one_follows_leaves_with_it() {
         assert_eq!(lock(&notes).len(), writes);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_leave_together_do_not_wait_for_the_driver() {
+    let notes = Arc::<Mutex<Vec<usize>>>::default();
+    let (client, _never_run) = Client::new(Notes(Arc::clone(&notes)), ClientLimits::default());
+    let patience = Some(Duration::from_secs(1));
+    let followed = CallOptions { more_follow: true, ..options(patience) };
+    let first = client.unary_bytes("s", "m", b"", &followed);
+    let second = client.unary_bytes("s", "m", b"", &followed);
+    let _late = tokio::join!(first, second, call(&client, patience));
+    assert_eq!(lock(&notes).len(), 1);
+}

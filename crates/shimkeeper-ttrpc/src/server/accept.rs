@@ -35,7 +35,7 @@ impl Listener for UnixListener {
     async fn accept(&self) -> io::Result<(Stream, Option<PeerCred>)> {
         let (stream, _address) = Self::accept(self).await?;
         let peer = PeerCred::of(&stream);
-        Ok((Stream::new(stream)?, peer))
+        Ok((Stream::new(stream.into_std()?)?, peer))
     }
 }
 

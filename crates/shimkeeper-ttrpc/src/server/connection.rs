@@ -20,7 +20,7 @@ use crate::error::{CloseReason, ProtocolError};
 use crate::frame::{Decoded, Flags, HEADER_LEN, Header, MAX_PAYLOAD, MessageType};
 use crate::inbox::Inbox;
 use crate::message::{Response, Status, code};
-use crate::outbox::{AtOnce, Outbox};
+use crate::outbox::{Leave, Outbox};
 
 struct Connection<S> {
     shared: Arc<Shared>,
@@ -168,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         if self.strays.is_power_of_two() {
             tracing::warn!(stream_id, count = self.strays, %status, "a frame makes no call");
         }
-        send(&self.outbox, stream_id, &failure(status), AtOnce::No).await
+        send(&self.outbox, stream_id, &failure(status), Leave::WithOthers).await
     }
 
     /// Answers a call in a task of its own.
@@ -188,7 +188,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
                 Err(status) => failure(status),
             };
             // Fails only when the connection has ended, which its own task finds out.
-            let _ended = send(&outbox, header.stream_id, &response, AtOnce::from(admitted.alone)).await;
+            let leave = if admitted.alone { Leave::Now } else { Leave::WithOthers };
+            let _ended = send(&outbox, header.stream_id, &response, leave).await;
             // Moved in whole, and held until the answer has its place.
             drop(admitted);
         });
@@ -251,14 +252,14 @@ async fn silence(idle: Option<Idle>) {
 }
 
 /// Puts a response into the outbox, waiting for room.
-async fn send(outbox: &Outbox, id: u32, response: &Response, at_once: AtOnce) -> Result<(), CloseReason> {
+async fn send(outbox: &Outbox, id: u32, response: &Response, leave: Leave) -> Result<(), CloseReason> {
     let length = response.encoded_len();
     let room = outbox.room(HEADER_LEN + length).await?;
     outbox.send(room, |buf| {
         let header = Header::new(id, MessageType::RESPONSE, Flags::NONE, length);
         buf.extend_from_slice(&header.to_bytes());
         response.encode_raw(buf);
-        Ok(((), at_once))
+        Ok(((), leave))
     })
 }
 
