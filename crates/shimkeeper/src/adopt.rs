@@ -4,6 +4,11 @@
 //! The bundles are listed and their ids reserved before `open` returns; everything else happens in the background, all
 //! bundles at once with a bound, and one that is stuck delays no other. Nothing that may be alive is ended: what cannot
 //! be reached and is not proven dead is kept as unreachable and dialed again.
+//!
+//! ```text
+//! list ─▶ read, seat, the next one … ─▶ all are seated
+//!              └─ dial, ask ───────────────────┴─▶ verdict
+//! ```
 
 mod bundle;
 mod group;
@@ -11,13 +16,14 @@ mod reach;
 mod report;
 mod verdict;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shimkeeper_core::{Incarnation, TaskKey};
 use shimkeeper_shim::BundleError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -31,11 +37,12 @@ use bundle::{Papers, Sight};
 pub use report::{Adoption, Verdict};
 use verdict::Stranded;
 
-/// Bundles looked at at the same time.
-const AT_ONCE: u32 = 32;
+/// Bundles looked at at the same time: enough to keep all processors busy, and few enough for a client's call not to wait
+/// for long behind them.
+const AT_ONCE: u32 = 8;
 
 /// After this time a bundle does not count among those any more.
-const SLOW: Duration = Duration::from_millis(100);
+const SLOW: Duration = Duration::from_millis(25);
 
 /// How long shims are not waited for because others have not been asked yet who they are.
 const RUSH: Duration = Duration::from_secs(1);
@@ -86,32 +93,35 @@ fn list(env: &Env) -> Result<Vec<Found>, Error> {
     Ok(found)
 }
 
-/// Reads every bundle, and seats those that say where their shim listens.
-async fn read(env: &Arc<Env>, mut found: Vec<Found>) -> Vec<Found> {
-    let scope = env.scope.clone();
-    let env = env.clone();
-    let read = scope.spawn_blocking(move || {
-        for bundle in &mut found {
-            let papers = Papers::read(env.dirs_of(bundle.role), &bundle.key);
-            let address = papers.as_ref().ok().and_then(Papers::address);
-            bundle.seat = address.and_then(|at| env.groups.seat(&bundle.key.namespace, at).ok());
-            bundle.papers = Some(papers);
+/// Reads every bundle, and seats those that say where their shim listens; each is handed on at once.
+fn read(env: &Arc<Env>, found: Vec<Found>) -> mpsc::UnboundedReceiver<Found> {
+    let (hand_on, read) = mpsc::unbounded_channel();
+    let own = env.clone();
+    env.scope.spawn_blocking(move || {
+        let _seated = own.all_are_seated.clone().drop_guard();
+        for mut bundle in found {
+            // A panic is this bundle's alone, which is looked at again by itself.
+            let papers = || Papers::read(own.dirs_of(bundle.role), &bundle.key);
+            bundle.papers = catch_unwind(AssertUnwindSafe(papers)).ok();
+            let address = bundle.papers.as_ref().and_then(|papers| papers.as_ref().ok()?.address());
+            bundle.seat = address.and_then(|at| own.groups.seat(&bundle.key.namespace, at).ok());
+            if hand_on.send(bundle).is_err() {
+                return;
+            }
         }
-        found
     });
-    // Lost only in a panic, and with it what is adopted: the ids are let go of.
-    read.await.unwrap_or_default()
+    read
 }
 
 async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>) {
-    let found = read(&env, found).await;
+    let mut found = read(&env, found);
     let turns = Arc::new(Semaphore::new(AT_ONCE as usize));
     let progress = Arc::new(progress);
     let sight = Arc::<Sight>::default();
     let began = Instant::now();
     // Not their handles, which would keep what each took until the last has ended.
     let jobs = TaskTracker::new();
-    for bundle in found {
+    while let Some(bundle) = found.recv().await {
         let Ok(turn) = turns.clone().acquire_owned().await else { break };
         if began.elapsed() > RUSH {
             env.rush_is_over.cancel();

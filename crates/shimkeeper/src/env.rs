@@ -55,8 +55,12 @@ pub(crate) struct Env {
     /// Where events are kept; none if the embedder does not want them kept.
     pub(crate) journaling: Option<Arc<Journaling>>,
     pub(crate) scope: Scope,
+    /// Cancelled once every bundle that was found at the start has its seat: nothing is ended before.
+    pub(crate) all_are_seated: CancellationToken,
     /// Cancelled once every shim that was found at the start has been asked who it is, but for those that are slow.
     pub(crate) rush_is_over: CancellationToken,
+    /// The turn of what is asked of those shims after that: one after the other, so that callers come in between.
+    pub(crate) late_turn: Semaphore,
     pub(crate) attaching: Attaching,
     /// Bounds how many shim binaries run at once: a thousand creates must not be a thousand forks.
     pub(crate) launches: Semaphore,

@@ -432,7 +432,9 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         task_events: AtomicU64::new(0),
         journaling: config.journal.map(|limits| Journaling::new(dirs.root(), limits)),
         scope: Scope::over(dirs.state_is_in_memory()),
+        all_are_seated: CancellationToken::new(),
         rush_is_over: CancellationToken::new(),
+        late_turn: Semaphore::new(1),
         attaching: if config.overlap_grace_period { Attaching::default() } else { Attaching::disabled() },
         // A launch is mostly start-up of a Go program: a few more than there are cores keep the cores busy.
         launches: Semaphore::new(parallel * 4),

@@ -157,8 +157,14 @@ async fn ask(
     connection: Connection,
 ) -> Result<Option<Exit>, CallError> {
     if shim.is_found {
-        // Its events tell as well: this can wait until every shim that was found has been asked who it is.
-        Box::pin(shim.env.rush_is_over.cancelled()).await;
+        // Its events tell as well: this can wait until every shim that was found has been asked who it is. Then it is asked
+        // one shim after the other, with everybody's turn in between: whoever waited for all verdicts is answered first.
+        Box::pin(async {
+            shim.env.rush_is_over.cancelled().await;
+            let _turn = shim.env.late_turn.acquire().await;
+            tokio::task::yield_now().await;
+        })
+        .await;
     }
     if shim.role == Role::Sandbox {
         return Box::pin(sandbox::wait_for(shim, &connection, &Call::unbounded())).await;

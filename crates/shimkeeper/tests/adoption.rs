@@ -12,6 +12,8 @@ mod half_deleted;
 mod journal;
 #[path = "adoption/keeper.rs"]
 mod keeper;
+#[path = "adoption/panic.rs"]
+mod panic;
 #[path = "adoption/untrue.rs"]
 mod untrue;
 #[path = "adoption/waiting.rs"]

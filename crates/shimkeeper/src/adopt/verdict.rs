@@ -83,6 +83,7 @@ async fn look(
 
 /// Removes a half-made bundle, after ending what was launched for it.
 async fn undo(env: &Env, remains: Remains, found: Found) -> Result<Verdict, Stranded> {
+    env.all_are_seated.cancelled().await;
     let sockets = match &remains.record {
         Some(record) => {
             let patience = env.timing_of(&remains.binary).now().signal;
@@ -118,6 +119,7 @@ async fn supervise(env: Arc<Env>, found: Found, mut remains: Remains) -> Verdict
     let log = read_log(&env, remains.log.take(), &over);
     let events = env.task_events.load(Ordering::Relaxed);
     let mut reached = reach::reach(&env, role, &key, seat.as_ref(), &remains).await;
+    env.all_are_seated.cancelled().await;
     let (link, connection, seat) = match &mut reached {
         Reached::Answered { connection, seat: other, .. } => {
             (Link::Up, Some(connection.clone()), other.take().or(seat))
