@@ -6,8 +6,8 @@
 //! be reached and is not proven dead is kept as unreachable and dialed again.
 //!
 //! ```text
-//! list ─▶ read, seat, the next one … ─▶ all are seated
-//!              └─ dial, ask ───────────────────┴─▶ verdict
+//! list ─▶ read, seat, the next one … ─▶ all are seated ─▶ sweep ─┐
+//!              └─ dial, ask ───────────────────┴─▶ verdict ──────┴─▶ finished
 //! ```
 
 mod bundle;
@@ -24,6 +24,7 @@ use std::time::Duration;
 use shimkeeper_core::{Incarnation, TaskKey};
 use shimkeeper_shim::BundleError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -93,12 +94,14 @@ fn list(env: &Env) -> Result<Vec<Found>, Error> {
     Ok(found)
 }
 
-/// Reads every bundle, and seats those that say where their shim listens; each is handed on at once.
-fn read(env: &Arc<Env>, found: Vec<Found>) -> mpsc::UnboundedReceiver<Found> {
+/// Reads every bundle, and seats those that say where their shim listens; each is handed on at once. After that, removes
+/// what belongs to none.
+fn read(env: &Arc<Env>, found: Vec<Found>) -> (mpsc::UnboundedReceiver<Found>, JoinHandle<()>) {
     let (hand_on, read) = mpsc::unbounded_channel();
     let own = env.clone();
-    env.scope.spawn_blocking(move || {
-        let _seated = own.all_are_seated.clone().drop_guard();
+    let job = env.scope.spawn_blocking(move || {
+        // Also after a panic.
+        let seated = own.all_are_seated.clone().drop_guard();
         for mut bundle in found {
             // A panic is this bundle's alone, which is looked at again by itself.
             let papers = || Papers::read(own.dirs_of(bundle.role), &bundle.key);
@@ -109,12 +112,14 @@ fn read(env: &Arc<Env>, found: Vec<Found>) -> mpsc::UnboundedReceiver<Found> {
                 return;
             }
         }
+        drop((seated, hand_on));
+        sweep_work_dirs(&own);
     });
-    read
+    (read, job)
 }
 
 async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>) {
-    let mut found = read(&env, found);
+    let (mut found, mut swept) = read(&env, found);
     let turns = Arc::new(Semaphore::new(AT_ONCE as usize));
     let progress = Arc::new(progress);
     let sight = Arc::<Sight>::default();
@@ -142,10 +147,9 @@ async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>
     }
     // One that panicked counts as ended, and has let go of its id; the others are not concerned.
     jobs.wait().await;
-    let mut swept = pin!(sweep_work_dirs(&env));
     if timeout(RUSH, &mut swept).await.is_err() {
         env.rush_is_over.cancel();
-        swept.await;
+        let _ = swept.await;
     }
     progress.send_modify(Adoption::finish);
     env.rush_is_over.cancel();
@@ -210,29 +214,24 @@ fn tell(progress: &watch::Sender<Adoption>, role: Role, key: TaskKey, verdict: V
 }
 
 /// Removes scratch directories that no bundle belongs to: after a reboot all of them.
-async fn sweep_work_dirs(env: &Arc<Env>) {
-    let env = env.clone();
-    let scope = env.scope.clone();
-    let swept = scope.spawn_blocking(move || {
-        for role in [Role::Sandbox, Role::Task] {
-            let (dirs, registry) = (env.dirs_of(role), env.registry_of(role));
-            let Ok(listing) = dirs.work_dirs() else { continue };
-            for key in listing.found {
-                if registry.get(&key).is_some() {
-                    continue;
-                }
-                // Reserved while it goes, so that a task being created cannot lose its own.
-                let Ok(_reservation) = registry.reserve(&key, Incarnation::fresh(), Entry::Creating) else {
-                    continue;
-                };
-                if let Err(error) = dirs.remove_work_dir(&key) {
-                    tracing::warn!(
-                        namespace = %key.namespace, task = %key.id, %error,
-                        "a scratch directory could not be swept"
-                    );
-                }
+fn sweep_work_dirs(env: &Env) {
+    for role in [Role::Sandbox, Role::Task] {
+        let (dirs, registry) = (env.dirs_of(role), env.registry_of(role));
+        let Ok(listing) = dirs.work_dirs() else { continue };
+        for key in listing.found {
+            if registry.get(&key).is_some() {
+                continue;
+            }
+            // Reserved while it goes, so that a task being created cannot lose its own.
+            let Ok(_reservation) = registry.reserve(&key, Incarnation::fresh(), Entry::Creating) else {
+                continue;
+            };
+            if let Err(error) = dirs.remove_work_dir(&key) {
+                tracing::warn!(
+                    namespace = %key.namespace, task = %key.id, %error,
+                    "a scratch directory could not be swept"
+                );
             }
         }
-    });
-    let _ = swept.await;
+    }
 }
