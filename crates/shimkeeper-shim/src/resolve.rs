@@ -30,6 +30,7 @@ pub struct SearchPath(Vec<PathBuf>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShimBinary {
     path: PathBuf,
+    version: Option<FileVersion>,
 }
 
 /// Why a runtime's name leads to no binary.
@@ -178,13 +179,15 @@ impl ShimBinary {
         if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
             return Err(failed(io::ErrorKind::PermissionDenied.into()));
         }
-        Ok(Self { path: path.to_owned() })
+        let modified = (found.mtime(), found.mtime_nsec());
+        let version = FileVersion { device: found.dev(), inode: found.ino(), modified };
+        Ok(Self { path: path.to_owned(), version: Some(version) })
     }
 
     /// The binary that was at this path when its shim was launched. It may be gone: a shim that runs is spoken to all
     /// the same, and only its `delete` action needs the binary.
     pub fn formerly_at(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, version: None }
     }
 
     /// Where it is.
@@ -192,11 +195,9 @@ impl ShimBinary {
         &self.path
     }
 
-    /// Which file is there now; `None` if there is none.
+    /// Which file was there when it was looked for; `None` if it was not.
     pub fn version(&self) -> Option<FileVersion> {
-        let file = fs::metadata(&self.path).ok()?;
-        let modified = (file.mtime(), file.mtime_nsec());
-        Some(FileVersion { device: file.dev(), inode: file.ino(), modified })
+        self.version
     }
 
     /// Writes down whose shim this is, for the time after our restart.

@@ -71,7 +71,7 @@ async fn transact(env: Arc<Env>, request: CreateTask, gave_up: &CancellationToke
         has_idmapped_mounts: checked.wants_idmapped_mounts,
         options: &request.options,
         launch_options: request.launch_options.clone(),
-        how: sandbox::how(&env, &request)?,
+        how: sandbox::how(&env, &request).await?,
     };
     let draft = launching::prepare(env.clone(), order).await?;
     let prepared = request.stdio.prepare(&draft.bundle.dir(), &ProcessKey::Init)?;

@@ -10,6 +10,7 @@
 //! A shim may say that it is one which serves others already; then nothing new was launched. Should that one be on its
 //! way out with the last of them, its end is waited for, and the shim launched again.
 
+mod files;
 mod undo;
 
 use std::sync::Arc;
@@ -17,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use shimkeeper_core::{Any, Incarnation, SandboxId, TaskKey};
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, BundleDraft, BundleSpec, Call, Connection, DialMode, Durability,
-    LogPump, Runtime, ShimBinary, resolve,
+    Address, BootstrapParams, Bundle, BundleSpec, Call, Connection, DialMode, Durability, LogPump, ShimBinary,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -39,7 +39,10 @@ use crate::shim::{Parts, Permit, Shim};
 use crate::supervisor::Supervisor;
 use crate::{diagnosis, features, identify, reap};
 
+use files::Wanted;
 use undo::UndoBundle;
+
+pub(crate) use files::find;
 
 /// How long a create waits for the id of a task that is just being deleted.
 const ID_PATIENCE: Duration = Duration::from_secs(5);
@@ -127,21 +130,20 @@ pub(crate) async fn prepare(env: Arc<Env>, order: Order<'_>) -> Result<Draft, Er
     let mut phases = Phases::default();
     let began = Instant::now();
     let incarnation = Incarnation::fresh();
-    let reserved = reserve(&env, order.role, order.key, incarnation);
-    let (reservation, binary, join) = match order.how {
+    let (wanted, join) = match order.how {
         How::Launch(runtime) => {
-            let runtime: Runtime = runtime.parse().map_err(|e| Error::new(Step::Check, e))?;
-            let reservation = reserved.await?;
-            (reservation, resolve(&runtime, &env.search).map_err(|e| Error::new(Step::Resolve, e))?, None)
+            (Wanted::Runtime(runtime.parse().map_err(|e| Error::new(Step::Check, e))?), None)
         }
-        How::Join(point) => (reserved.await?, point.binary.clone(), Some(point)),
+        How::Join(point) => (Wanted::This(point.binary.clone()), Some(point)),
     };
+    let reservation = reserve(&env, order.role, order.key, incarnation).await?;
+    let spec = BundleSpec { json: order.spec, container_root_host_gid: order.container_root_host_gid };
+    let (binary, bundle) = files::find_and_make_bundle(&env, wanted, order.role, order.key, spec).await?;
+    let undo = UndoBundle::new(bundle.clone());
     let options = order.options.to_any(binary.path(), &env.config.state);
     if order.has_idmapped_mounts {
         features::require_idmapped_mounts(&env, &binary, options.as_ref()).await?;
     }
-    let bundle = make_bundle(&env, order.role, order.key, order.spec, order.container_root_host_gid).await?;
-    let undo = UndoBundle::new(bundle.clone());
     let record =
         RecordFile::new(&env.scope, bundle.clone(), Record::new(incarnation, env.boot_id, binary.path()));
     record.update(|_| {}).await?;
@@ -201,26 +203,6 @@ async fn reserve(
             }
             Err(refused) => return Err(Error::new(Step::Reserve, role.words(refused))),
         }
-    }
-}
-
-async fn make_bundle(
-    env: &Arc<Env>,
-    role: Role,
-    key: &TaskKey,
-    spec: &[u8],
-    gid: Option<u32>,
-) -> Result<Arc<Bundle>, Error> {
-    let (dirs, spec, key) = (env.dirs_of(role).clone(), spec.to_owned(), key.clone());
-    let name = key.to_string();
-    let made = env.scope.spawn_blocking(move || {
-        let spec = BundleSpec { json: &spec, container_root_host_gid: gid };
-        BundleDraft::create(&dirs, &key, &spec).map(BundleDraft::keep)
-    });
-    match made.await {
-        Ok(Ok(bundle)) => Ok(Arc::new(bundle)),
-        Ok(Err(error)) => Err(Error::new(Step::Bundle, error)),
-        Err(join) => Err(Error::io(Step::Bundle, "make", name, std::io::Error::other(join))),
     }
 }
 

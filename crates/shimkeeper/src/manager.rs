@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use shimkeeper_core::{Any, SandboxKey, TaskKey};
 use shimkeeper_events::{Envelope, Exchange, Filters, Limits, SubscribeError, Subscription};
-use shimkeeper_shim::{BootId, DialectMemory, Runtime, RuntimeInfo, SearchPath, StateDirs, resolve};
+use shimkeeper_shim::{BootId, DialectMemory, Runtime, RuntimeInfo, SearchPath, StateDirs};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -26,6 +26,7 @@ use crate::events_since::EventsSince;
 use crate::features::{self, Infos};
 use crate::group::Groups;
 use crate::journaling::Journaling;
+use crate::launching;
 use crate::lock::Locks;
 use crate::machine::{End, State};
 use crate::registry::{Entry, Registry};
@@ -251,7 +252,7 @@ impl Manager {
     pub async fn shim_info(&self, runtime: &str, options: Option<&Any>) -> Result<RuntimeInfo, Error> {
         let env = &self.inner.env;
         let runtime: Runtime = runtime.parse().map_err(|e| Error::new(Step::Check, e))?;
-        let binary = resolve(&runtime, &env.search).map_err(|e| Error::new(Step::Resolve, e))?;
+        let binary = launching::find(env, runtime).await?;
         features::info(env, &binary, options).await
     }
 

@@ -16,7 +16,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::ProcessFailed;
 use crate::identity::{Pidfd, ProcessIdentity};
@@ -89,9 +90,10 @@ pub(super) async fn run(
     stdin: Option<Vec<u8>>,
     deadline: Duration,
 ) -> Result<(Outcome, Group), ProcessFailed> {
-    let (group, mut pipes) = spawn(command, stdin)?;
+    let ends_at = Instant::now() + deadline;
+    let (group, mut pipes) = spawn(command, stdin, ends_at).await?;
     let pidfd = group.pidfd()?;
-    let end = match timeout(deadline, pipes.until_exit(&pidfd)).await {
+    let end = match timeout_at(ends_at, pipes.until_exit(&pidfd)).await {
         Err(_) => End::Deadline,
         Ok(Err(source)) => return Err(ProcessFailed { verb: "read the output of", source }),
         Ok(Ok(false)) => End::TooMuchOutput,
@@ -100,11 +102,26 @@ pub(super) async fn run(
     Ok((Outcome { end, stdout: pipes.answer, stderr: pipes.text.into_bytes() }, group))
 }
 
-fn spawn(mut command: Command, input: Option<Vec<u8>>) -> Result<(Group, Pipes), ProcessFailed> {
+/// Spawns it on another thread, which stands still until the child has become the binary: for half a millisecond, or
+/// for as long as the binary's disk hangs. A child that comes too late for us is killed by whoever drops it there.
+async fn spawn(
+    command: Command,
+    input: Option<Vec<u8>>,
+    ends_at: Instant,
+) -> Result<(Group, Pipes), ProcessFailed> {
+    let failed = |source| ProcessFailed { verb: "run", source };
+    match timeout_at(ends_at, spawn_blocking(|| spawn_here(command, input))).await {
+        Ok(Ok(spawned)) => spawned.map_err(failed),
+        Ok(Err(join)) => Err(failed(join.into())),
+        Err(elapsed) => Err(failed(elapsed.into())),
+    }
+}
+
+fn spawn_here(mut command: Command, input: Option<Vec<u8>>) -> io::Result<(Group, Pipes)> {
     if input.is_some() {
         command.stdin(Stdio::piped());
     }
-    let mut child = command.spawn().map_err(|source| ProcessFailed { verb: "run", source })?;
+    let mut child = command.spawn()?;
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     let pipes = Pipes {
         stdin: child.stdin.take().zip(input),

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which shim a task that is to be in a sandbox joins.
 
+use std::sync::Arc;
+
 use shimkeeper_core::SandboxKey;
 use shimkeeper_shim::{Address, BootstrapParams, ShimBinary, TaskApi};
 
 use crate::create::CreateTask;
 use crate::env::Env;
 use crate::error::{Cause, Error, Refused, Step};
-use crate::launching::{How, Point};
+use crate::launching::{self, How, Point};
 use crate::registry::Entry;
 
 /// How a task comes by its shim: it is launched, unless the task is in a sandbox whose shim takes tasks itself. Shims
 /// that speak version 2 of the Task API are always launched for each task, and find the sandbox's by themselves.
-pub(crate) fn how<'a>(env: &Env, request: &'a CreateTask) -> Result<How<'a>, Error> {
+pub(crate) async fn how<'a>(env: &Arc<Env>, request: &'a CreateTask) -> Result<How<'a>, Error> {
     let launch = How::Launch(&request.runtime);
     let Some(place) = &request.place else { return Ok(launch) };
     let key = SandboxKey::new(request.key.namespace.clone(), place.sandbox.clone());
@@ -35,14 +37,13 @@ pub(crate) fn how<'a>(env: &Env, request: &'a CreateTask) -> Result<How<'a>, Err
     if params.api == TaskApi::TtrpcV2 {
         return Ok(launch);
     }
-    let binary = match sandbox {
-        Some(shim) => shim.binary.clone(),
+    let binary = if let Some(shim) = sandbox {
+        shim.binary.clone()
+    } else {
         // Its `delete` action is needed if the shim dies with the task in it.
-        None => shimkeeper_shim::resolve(
-            &request.runtime.parse().map_err(|e| Error::new(Step::Check, Cause::Resolve(e)))?,
-            &env.search,
-        )
-        .unwrap_or_else(|_| ShimBinary::formerly_at(request.runtime.clone().into())),
+        let runtime = request.runtime.parse().map_err(|e| Error::new(Step::Check, Cause::Resolve(e)))?;
+        let found = launching::find(env, runtime).await;
+        found.unwrap_or_else(|_| ShimBinary::formerly_at(request.runtime.clone().into()))
     };
     Ok(How::Join(Point { binary, params, sandbox: place.sandbox.clone() }))
 }

@@ -2,10 +2,11 @@
 //! The binary's `start` action: every way in which it can fail, mislead, or not end. Whatever it did, what it left
 //! running is ended and what it left on disk is removed before the caller hears of it.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use shimkeeper::Kind;
-use shimkeeper_testkit::{Answer, Format, Script, StartStep};
+use shimkeeper_testkit::{Answer, Format, Lease, Script, StartStep, fake_shim_binary};
 use tokio::task::JoinSet;
 
 use crate::bench::{Bench, SHORT, chain, end, key, request};
@@ -94,6 +95,25 @@ async fn a_helper_that_never_ends_has_its_time() {
     let error = bench.create("one", &["sleep"], &steps([StartStep::Hang])).await.unwrap_err();
     assert_eq!(error.kind(), Kind::DeadlineExceeded, "{}", chain(&error));
     oracle::refusal(&error);
+    bench.is_clean();
+}
+
+/// One thread for everything: what stands still on it stops the deadline, too.
+#[tokio::test]
+async fn a_binary_on_a_disk_that_hangs_stops_nobody_else() {
+    let bench = Bench::with(|d| d.launch = SHORT).await;
+    let binary = bench.dirs.path().join("containerd-shim-far-v2");
+    // By a process that is gone then: what we held open for writing could be inherited, and not be executed.
+    assert!(Command::new("cp").arg(fake_shim_binary()).arg(&binary).status().unwrap().success());
+    let hanging = Lease::on(&binary).unwrap();
+    let request = request("one", &["sleep"], &steps([StartStep::Hang])).runtime(binary.display().to_string());
+    let error = bench.manager.create(request).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::DeadlineExceeded, "{}", chain(&error));
+    oracle::refusal(&error);
+    assert!(bench.manager.list().is_empty());
+    // The child becomes the binary after all, and is killed for it.
+    drop(hanging);
+    bench.idle().await;
     bench.is_clean();
 }
 

@@ -73,12 +73,13 @@ async fn a_new_shim_is_asked_twice_once() {
 
 #[tokio::test]
 async fn another_binary_under_the_same_path_is_asked_anew() {
-    let scene = new_shim("the deprecated API");
+    let mut scene = new_shim("the deprecated API");
     let memory = DialectMemory::new();
     start(&scene, &memory).await.unwrap();
     assert_eq!(calls(&scene), 2);
     fs::rename(scene.binary.path(), scene.file("moved")).unwrap();
     write_script(scene.binary.path(), &scene.read("moved"));
+    scene.binary = ShimBinary::at(scene.binary.path()).unwrap();
     start(&scene, &memory).await.unwrap();
     assert_eq!(calls(&scene), 4);
 }

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a launch needs of files: the shim's binary, found, and the bundle, made.
+//!
+//! Both are where somebody else said, a client or the configuration, and that may be on a disk that hangs. So they are
+//! seen to on a thread for what blocks, and not waited for longer than a launch may take. A bundle that is made too late
+//! for that is removed by whoever made it.
+
+use std::io;
+use std::sync::Arc;
+
+use shimkeeper_core::TaskKey;
+use shimkeeper_shim::{Bundle, BundleDraft, BundleSpec, Runtime, ShimBinary, resolve};
+use tokio::time::timeout;
+
+use crate::env::Env;
+use crate::error::{Error, Step};
+use crate::role::Role;
+
+/// The binary of a shim, found or still to be found.
+pub(super) enum Wanted {
+    Runtime(Runtime),
+    This(ShimBinary),
+}
+
+/// Finds the binary of a runtime.
+///
+/// # Cancel safety
+/// Yes.
+pub(crate) async fn find(env: &Arc<Env>, runtime: Runtime) -> Result<ShimBinary, Error> {
+    let name = runtime.to_string();
+    let env_there = env.clone();
+    let work = move || Wanted::Runtime(runtime).found(&env_there);
+    elsewhere(env, work).await.unwrap_or_else(|source| Err(Error::io(Step::Resolve, "find", name, source)))
+}
+
+/// Finds the binary, if that is still to be done, and makes the bundle; with no binary there is no bundle.
+pub(super) async fn find_and_make_bundle(
+    env: &Arc<Env>,
+    wanted: Wanted,
+    role: Role,
+    key: &TaskKey,
+    spec: BundleSpec<'_>,
+) -> Result<(ShimBinary, Arc<Bundle>), Error> {
+    let name = key.to_string();
+    let (env_there, key, json) = (env.clone(), key.clone(), spec.json.to_owned());
+    let gid = spec.container_root_host_gid;
+    let work = move || {
+        let binary = wanted.found(&env_there)?;
+        let spec = BundleSpec { json: &json, container_root_host_gid: gid };
+        let draft = BundleDraft::create(env_there.dirs_of(role), &key, &spec);
+        Ok((binary, draft.map_err(|e| Error::new(Step::Bundle, e))?))
+    };
+    let made = elsewhere(env, work).await;
+    let (binary, draft) = made.unwrap_or_else(|source| Err(Error::io(Step::Bundle, "make", name, source)))?;
+    Ok((binary, Arc::new(draft.keep())))
+}
+
+async fn elsewhere<T: Send + 'static>(
+    env: &Arc<Env>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    Ok(timeout(env.deadlines.now().launch, env.scope.spawn_blocking(work)).await??)
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    fn found(self, env: &Env) -> Result<ShimBinary, Error> {
+        match self {
+            Self::Runtime(runtime) => {
+                resolve(&runtime, &env.search).map_err(|e| Error::new(Step::Resolve, e))
+            }
+            Self::This(binary) => Ok(binary),
+        }
+    }
+}
