@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Real processes: children that exit, are killed, and wait to be waited for.
 
+use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -77,11 +78,14 @@ async fn a_deadly_signal_is_known_through_the_pidfd() {
 fn a_child_descends_from_its_parent_and_carries_its_own_mark_only() {
     let mark = Incarnation::fresh();
     let mut child = Command::new("/bin/sh")
-        .args(["-c", "read _"])
+        .args(["-c", "echo; read _"])
         .env(MARK, mark.to_string())
         .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    // Before it has its program it has no environment to be seen.
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let parent = ProcessIdentity::of(std::process::id()).unwrap().unwrap();
     let identity = ProcessIdentity::of(child.id()).unwrap().unwrap();
     assert!(identity.descends_from(&parent).unwrap() && identity.descends_from(&identity).unwrap());
