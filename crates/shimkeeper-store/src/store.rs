@@ -39,7 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// waited for that does not know what came of it.
 const PATIENCE_TO_WRITE: Duration = Duration::from_secs(30);
 
-/// An open store. Cheap to clone; closed when the last clone is dropped, after what was asked of it is written.
+/// An open store. Cheap to clone; closed when the last clone is dropped, after what was asked of it
+/// is written, or five seconds later if the disk does not take it.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 
@@ -369,5 +370,25 @@ mod tests {
         drop(well_again);
         store.write(Room::NotNeeded, |_| Ok(())).await.unwrap();
         assert_eq!(namespaces.list().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn closing_does_not_wait_for_ever_for_a_disk_that_takes_nothing() {
+        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
+        let store = Store::open_or_new(dir.path()).unwrap();
+        let (well_again, hanging) = std::sync::mpsc::channel::<()>();
+        let (says_so, is_running) = tokio::sync::oneshot::channel();
+        let mut says_so = Some(says_so);
+        let stuck = store.write(Room::NotNeeded, move |_| {
+            let _ = says_so.take().map(|says_so| says_so.send(()));
+            let _ = hanging.recv();
+            Ok(())
+        });
+        tokio::select! {
+            _ = stuck => panic!("nothing can be written"),
+            running = is_running => running.unwrap(),
+        }
+        drop(store);
+        drop(well_again);
     }
 }

@@ -7,10 +7,11 @@
 //!                   └ no ─────────┴ failed: each request once more, alone, so that one cannot spoil the others
 //! ```
 
+use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -27,6 +28,8 @@ const BATCH: usize = 64;
 const WAITING: usize = 4 * BATCH;
 /// How long the log gets before it is emptied, in bytes.
 const LONG_LOG: usize = 512 * 1024;
+/// How long what was handed in may still be written when the store is closed. Whoever asked for it was told nothing yet.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// What one record costs in the log at least: the pages on the way to it.
 const COST: usize = 5 * 4096;
 
@@ -46,12 +49,14 @@ pub(crate) struct Tx<'a> {
     written: usize,
 }
 
-/// Where requests are handed in. Dropped, it waits until the thread has ended.
+/// Where requests are handed in. Dropped, it waits until the thread has ended, or for as long as is bearable: the thread
+/// may be in a write that never ends.
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: Option<Sender<Box<dyn Job>>>,
     places: Arc<Semaphore>,
-    thread: Option<JoinHandle<()>>,
+    /// Nothing is ever sent; it is closed by the thread's end.
+    ended: Mutex<Receiver<Infallible>>,
     dir: PathBuf,
 }
 
@@ -93,9 +98,18 @@ impl Writer {
         let (queue, requests) = channel();
         // What the last life left in the log is emptied with the first write.
         let worker = Worker { connection, reserve, index, dir: dir.clone(), revision, in_log: LONG_LOG };
+        let (alive, ended) = channel();
         let thread = std::thread::Builder::new().name("store".to_owned());
-        let thread = thread.spawn(move || worker.serve(&requests))?;
-        Ok(Self { queue: Some(queue), places: Arc::new(Semaphore::new(WAITING)), thread: Some(thread), dir })
+        thread.spawn(move || {
+            let _alive = alive;
+            worker.serve(&requests);
+        })?;
+        Ok(Self {
+            queue: Some(queue),
+            places: Arc::new(Semaphore::new(WAITING)),
+            ended: Mutex::new(ended),
+            dir,
+        })
     }
 
     pub(crate) async fn run<T, F>(&self, room: Room, operation: F) -> Result<T, StoreError>
@@ -116,9 +130,9 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            // It has panicked: whoever waited for it was told that it has stopped.
-            let _ = thread.join();
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(dir = %self.dir.display(), "closing the records while they are still being written");
         }
     }
 }
