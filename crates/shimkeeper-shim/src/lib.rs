@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One shim, no policy: bundle, runtime resolution, launch, bootstrap, connection, Task API, log pump, identity.
+//! One shim, no policy: bundle, runtime resolution, launch, bootstrap, connection, Task API, logs, identity.
 
 mod address;
 mod api;
@@ -13,7 +13,7 @@ pub mod failpoint;
 mod fs;
 mod identity;
 mod launch;
-mod log_pump;
+mod logs;
 mod method;
 pub mod mounts;
 mod resolve;
@@ -40,6 +40,6 @@ pub use identity::{
 pub use launch::{
     Action, Dialect, DialectMemory, Ended, LaunchContext, LaunchError, ReapAnswer, RuntimeInfo, Started,
 };
-pub use log_pump::{LogCounters, LogDriver, LogError, LogPump};
+pub use logs::{LogCounters, LogError, Logs, ShimLog};
 pub use resolve::{FileVersion, ResolveError, Runtime, SearchPath, ShimBinary, resolve};
 pub use trace::TraceContext;

@@ -104,7 +104,7 @@ fn read(env: &Arc<Env>, found: Vec<Found>) -> (mpsc::UnboundedReceiver<Found>, J
         let seated = own.all_are_seated.clone().drop_guard();
         for mut bundle in found {
             // A panic is this bundle's alone, which is looked at again by itself.
-            let papers = || Papers::read(own.dirs_of(bundle.role), &bundle.key);
+            let papers = || Papers::read(&own.logs, own.dirs_of(bundle.role), &bundle.key);
             bundle.papers = catch_unwind(AssertUnwindSafe(papers)).ok();
             let address = bundle.papers.as_ref().and_then(|papers| papers.as_ref().ok()?.address());
             bundle.seat = address.and_then(|at| own.groups.seat(&bundle.key.namespace, at).ok());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shimkeeper_core::{HasKind, Incarnation, TaskKey};
 use shimkeeper_events::{Envelope, Exchange};
-use shimkeeper_shim::{BootId, DialectMemory, LaunchContext, Runtime, SearchPath, StateDirs};
+use shimkeeper_shim::{BootId, DialectMemory, LaunchContext, Logs, Runtime, SearchPath, StateDirs};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +57,7 @@ pub(crate) struct Env {
     pub(crate) scope: Scope,
     /// Cancelled once every bundle that was found at the start has its seat: nothing is ended before.
     pub(crate) all_are_seated: CancellationToken,
+    pub(crate) logs: Logs,
     /// Cancelled once every shim that was found at the start has been asked who it is, but for those that are slow.
     pub(crate) rush_is_over: CancellationToken,
     /// The turn of what is asked of those shims after that: one after the other, so that callers come in between.

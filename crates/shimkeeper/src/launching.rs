@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 
 use shimkeeper_core::{Any, Incarnation, SandboxId, TaskKey};
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, BundleSpec, Call, Connection, DialMode, Durability, LogPump, ShimBinary,
+    Address, BootstrapParams, Bundle, BundleSpec, Call, Connection, DialMode, Durability, ShimBinary, ShimLog,
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::create::Options;
 use crate::deadlines::Deadlines;
@@ -98,8 +98,7 @@ pub(crate) struct Draft {
     /// After what undoes the bundle, so that it is dropped after it: the id is free when the bundle is gone.
     reservation: Reservation,
     record: Arc<RecordFile>,
-    log: LogPump,
-    over: DropGuard,
+    log: ShimLog,
     options: Option<Any>,
     launch_options: Option<Any>,
     join: Option<Point>,
@@ -147,9 +146,7 @@ pub(crate) async fn prepare(env: Arc<Env>, order: Order<'_>) -> Result<Draft, Er
     let record =
         RecordFile::new(&env.scope, bundle.clone(), Record::new(incarnation, env.boot_id, binary.path()));
     record.update(|_| {}).await?;
-    let (log, pump) = LogPump::open(&bundle).map_err(|e| Error::new(Step::Log, e))?;
-    let over = env.scope.detach_token().child_token();
-    env.scope.spawn(pump.run(over.clone()));
+    let log = env.logs.open(&bundle).map_err(|e| Error::new(Step::Log, e))?;
     let launch_options = order.launch_options.or_else(|| options.clone());
     phases.add(Phase::Bundle, began.elapsed());
     Ok(Draft {
@@ -163,7 +160,6 @@ pub(crate) async fn prepare(env: Arc<Env>, order: Order<'_>) -> Result<Draft, Er
         reservation,
         record,
         log,
-        over: over.drop_guard(),
         options,
         launch_options,
         join,
@@ -345,7 +341,7 @@ async fn write_what_was_said(draft: &Draft, params: &BootstrapParams) -> Result<
 
 /// From here on the shim has a supervisor, which does the undoing.
 async fn supervise(draft: Draft, dialed: Dialed) -> Result<Launched, Error> {
-    let Draft { env, role, incarnation, reservation, binary, bundle, record, log, over, .. } = draft;
+    let Draft { env, role, incarnation, reservation, binary, bundle, record, log, .. } = draft;
     let Dialed { params, seat, connection, greeting } = dialed;
     let parts = Parts {
         env: env.clone(),
@@ -358,7 +354,6 @@ async fn supervise(draft: Draft, dialed: Dialed) -> Result<Launched, Error> {
         ledger: Ledger::new(Book::default()),
         log,
         seat: Some(seat),
-        over: over.disarm(),
         is_found: false,
         connection: Some(connection),
     };

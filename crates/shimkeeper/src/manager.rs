@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use shimkeeper_core::{Any, SandboxKey, TaskKey};
 use shimkeeper_events::{Envelope, Exchange, Filters, Limits, SubscribeError, Subscription};
-use shimkeeper_shim::{BootId, DialectMemory, Runtime, RuntimeInfo, SearchPath, StateDirs};
+use shimkeeper_shim::{BootId, DialectMemory, Logs, Runtime, RuntimeInfo, SearchPath, StateDirs};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -95,6 +95,7 @@ impl Manager {
         if let Some(journaling) = env.journaling.clone() {
             env.scope.spawn_last(journaling.run(env.scope.clone()));
         }
+        env.scope.spawn(env.logs.clone().run(env.scope.detach_token().clone()));
         env.scope.spawn(events_endpoint::serve(env.clone(), endpoint));
         expect_listeners(&env);
         let adoption = adopt::begin(&env).await?;
@@ -390,6 +391,7 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
     dirs.prepare().map_err(open)?;
     let locks = Locks::acquire(&dirs).map_err(|e| Error::new(Step::Open, e))?;
     let boot_id = BootId::current().map_err(|e| Error::new(Step::Open, e))?;
+    let logs = Logs::new().map_err(|e| Error::io(Step::Open, "watch logs in", dirs.state(), e))?;
     let search = match &config.search_path {
         Some(directories) => SearchPath::new(directories.clone()),
         None => SearchPath::of_process(),
@@ -434,6 +436,7 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         journaling: config.journal.map(|limits| Journaling::new(dirs.root(), limits)),
         scope: Scope::over(dirs.state_is_in_memory()),
         all_are_seated: CancellationToken::new(),
+        logs,
         rush_is_over: CancellationToken::new(),
         late_turn: Semaphore::new(1),
         attaching: if config.overlap_grace_period { Attaching::default() } else { Attaching::disabled() },

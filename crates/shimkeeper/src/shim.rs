@@ -13,9 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use shimkeeper_core::{Exit, Incarnation, ProcessKey, TaskKey};
-use shimkeeper_shim::{Bundle, Call, CallError, Connection, LogPump, ShimBinary};
+use shimkeeper_shim::{Bundle, Call, CallError, Connection, ShimBinary, ShimLog};
 use tokio::sync::{Notify, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use crate::deadlines::{Deadlines, Timing};
 use crate::early::Early;
@@ -48,14 +47,12 @@ pub(crate) struct Shim {
     pub(crate) record: Arc<RecordFile>,
     pub(crate) ledger: Ledger,
     pub(crate) early: Early,
-    pub(crate) log: LogPump,
+    pub(crate) log: ShimLog,
     timing: Timing,
     pub(crate) vitals: Vitals,
     /// Its place among those that the shim's process serves; none while nobody knows where that listens, and once the
     /// shim is over.
     seat: Mutex<Option<Arc<Seat>>>,
-    /// Cancelled when the shim is over, and when the manager leaves.
-    over: CancellationToken,
     pub(crate) state: Arc<Watched<State>>,
     holds: Holds,
     /// Somebody does not want to wait for the next retry.
@@ -95,10 +92,8 @@ pub(crate) struct Parts {
     pub(crate) bundle: Arc<Bundle>,
     pub(crate) record: Arc<RecordFile>,
     pub(crate) ledger: Ledger,
-    pub(crate) log: LogPump,
+    pub(crate) log: ShimLog,
     pub(crate) seat: Option<Seat>,
-    /// Cancelled when the shim is over; ends the reading of its log.
-    pub(crate) over: CancellationToken,
     pub(crate) connection: Option<Connection>,
     /// Whether it was found at the start.
     pub(crate) is_found: bool,
@@ -135,7 +130,6 @@ impl Shim {
             early: Early::default(),
             log: parts.log,
             seat: Mutex::new(parts.seat.map(Arc::new)),
-            over: parts.over,
             state: Arc::new(Watched::new(State::Held(link), changed)),
             holds,
             hurry: Notify::new(),
@@ -188,7 +182,7 @@ impl Shim {
         if let Some(connection) = self.last_connection() {
             connection.close();
         }
-        self.over.cancel();
+        self.log.end();
         *lock(&self.people) = People::default();
         self.close_all_plumbing();
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use shimkeeper_core::TaskKey;
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, BundleError, IdentityError, LogDriver, LogError, LogPump, Pidfd,
-    ProcessIdentity, ShimBinary, ShimProcesses, StateDirs, find_by_mark,
+    Address, BootstrapParams, Bundle, BundleError, IdentityError, LogError, Logs, Pidfd, ProcessIdentity,
+    ShimBinary, ShimLog, ShimProcesses, StateDirs, find_by_mark,
 };
 
 use super::group;
@@ -31,8 +31,7 @@ pub(super) struct Papers {
     written: Option<BootstrapParams>,
     /// The binary of its shim, where there is no record.
     remembered: Option<PathBuf>,
-    /// The shim's log, unless it will not be read.
-    log: Option<(LogPump, LogDriver)>,
+    log: ShimLog,
 }
 
 /// What is left of a task.
@@ -42,7 +41,7 @@ pub(super) struct Remains {
     pub(super) record: Option<Record>,
     /// Where its shim listens by its files.
     pub(super) written: Option<BootstrapParams>,
-    pub(super) log: Option<(LogPump, LogDriver)>,
+    pub(super) log: ShimLog,
     /// Where to dial, the most likely first.
     pub(super) places: Vec<BootstrapParams>,
     /// Whether these are all places there are; else the machine has not been looked at for others.
@@ -67,7 +66,7 @@ const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 impl Papers {
     /// Reads them, and opens the log.
-    pub(super) fn read(dirs: &StateDirs, key: &TaskKey) -> Result<Self, BundleError> {
+    pub(super) fn read(logs: &Logs, dirs: &StateDirs, key: &TaskKey) -> Result<Self, BundleError> {
         let bundle = Bundle::open_held(dirs, key)?;
         let record = RecordFile::read(&bundle).unwrap_or_else(|error| {
             tracing::warn!(
@@ -81,7 +80,7 @@ impl Papers {
             Some(_) => None,
             None => ShimBinary::remembered(&bundle).ok().flatten(),
         };
-        let log = open_log(&bundle);
+        let log = open_log(logs, &bundle);
         Ok(Self { bundle: bundle.released(), record, written, remembered, log })
     }
 
@@ -98,8 +97,8 @@ impl Papers {
 }
 
 /// Opens the shim's log, if it can be read: the task is adopted without it, too.
-fn open_log(bundle: &Bundle) -> Option<(LogPump, LogDriver)> {
-    let opened = LogPump::open(bundle);
+fn open_log(logs: &Logs, bundle: &Bundle) -> ShimLog {
+    let opened = logs.open(bundle);
     let failed = |error: &LogError| {
         let error = error as &dyn std::error::Error;
         tracing::warn!(
@@ -107,7 +106,7 @@ fn open_log(bundle: &Bundle) -> Option<(LogPump, LogDriver)> {
             "the log of its shim cannot be read"
         );
     };
-    opened.inspect_err(failed).ok()
+    opened.inspect_err(failed).unwrap_or_default()
 }
 
 impl Remains {

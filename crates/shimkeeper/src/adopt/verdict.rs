@@ -5,11 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use shimkeeper_core::{HasKind as _, Incarnation, Kind, ProcessKey, TaskKey};
-use shimkeeper_shim::{
-    BootstrapParams, Bundle, BundleError, Cgroup, Connection, LogDriver, LogPump, ShimBinary,
-};
+use shimkeeper_shim::{BootstrapParams, Bundle, BundleError, Cgroup, Connection, ShimBinary};
 use tokio::task::JoinError;
-use tokio_util::sync::CancellationToken;
 
 use super::Found;
 use super::bundle::{Papers, Remains, Sight};
@@ -73,7 +70,7 @@ async fn look(
         papers => {
             let own = env.clone();
             let look = move || {
-                let papers = papers.unwrap_or_else(|| Papers::read(own.dirs_of(role), &key))?;
+                let papers = papers.unwrap_or_else(|| Papers::read(&own.logs, own.dirs_of(role), &key))?;
                 Ok(Remains::of(&own, papers, &sight))
             };
             env.scope.spawn_blocking(look).await
@@ -115,8 +112,7 @@ async fn supervise(env: Arc<Env>, found: Found, mut remains: Remains) -> Verdict
     let Found { role, key, reservation, seat, .. } = found;
     let seat = seat.or_else(|| env.groups.seat(&key.namespace, &remains.places.first()?.address).ok());
     let bundle = Arc::new(remains.bundle.clone());
-    let over = env.scope.detach_token().child_token();
-    let log = read_log(&env, remains.log.take(), &over);
+    let log = std::mem::take(&mut remains.log);
     let events = env.task_events.load(Ordering::Relaxed);
     let mut reached = reach::reach(&env, role, &key, seat.as_ref(), &remains).await;
     env.all_are_seated.cancelled().await;
@@ -140,7 +136,6 @@ async fn supervise(env: Arc<Env>, found: Found, mut remains: Remains) -> Verdict
         record: record.file,
         log,
         seat,
-        over,
         connection,
         is_found: true,
     };
@@ -253,13 +248,6 @@ async fn mend_address(shim: &Shim, written: Option<&BootstrapParams>, reached: B
 fn keep_unreachable(shim: &Shim, reason: String) -> (Verdict, Fate) {
     shim.set_trouble(reason.clone());
     (Verdict::Unreachable { reason }, Fate::Keep)
-}
-
-/// Has the log read that was opened, until the shim is over.
-fn read_log(env: &Env, opened: Option<(LogPump, LogDriver)>, stop: &CancellationToken) -> LogPump {
-    let Some((log, driver)) = opened else { return LogPump::default() };
-    env.scope.spawn(driver.run(stop.clone()));
-    log
 }
 
 /// What the shim itself says decides, if it is known to be the bundle's own.

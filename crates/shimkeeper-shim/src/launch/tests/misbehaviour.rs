@@ -9,7 +9,7 @@ use shimkeeper_proto::google::protobuf;
 
 use super::*;
 use crate::bootstrap::BootstrapError;
-use crate::log_pump::LogPump;
+use crate::logs::Logs;
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -208,8 +208,9 @@ async fn input_that_nobody_reads_does_no_harm() {
 #[tokio::test]
 async fn no_descriptor_of_ours_is_inherited() {
     let scene = Scene::new(&format!("ls -l /proc/self/fd > $T/fds; echo '{ANSWER}'"));
+    let logs = Logs::new().unwrap();
     let _held = (
-        LogPump::open(&scene.bundle).unwrap(),
+        logs.open(&scene.bundle).unwrap(),
         scene.bundle.handle().unwrap(),
         Pidfd::open(&crate::ProcessIdentity::of(std::process::id()).unwrap().unwrap()).unwrap(),
     );

@@ -6,7 +6,7 @@
 use super::*;
 use crate::address::Address;
 use crate::api::TaskApi;
-use crate::log_pump::LogPump;
+use crate::logs::Logs;
 use crate::resolve::{SearchPath, resolve};
 use crate::test_support::root_or_skip;
 
@@ -44,7 +44,7 @@ async fn launches(generation: &str, api: TaskApi) {
     // Part of the name of the shim's socket, so no other shim is joined.
     scene.cx.address = scene.file("grpc.sock").to_str().unwrap().to_owned();
     // Without its log a shim of 1.6 does not stay.
-    let (_log, _unread) = LogPump::open(&scene.bundle).unwrap();
+    let _log = Logs::new().unwrap().open(&scene.bundle).unwrap();
     let memory = DialectMemory::new();
     let started = binary.start(&scene.cx, &scene.bundle, None, &memory, LONG).await.unwrap();
     assert_eq!(started.params.api, api);
