@@ -89,6 +89,8 @@ async fn connection(stream: UnixStream, client: Client, owned: Owned, stop: Canc
     let mut http = http2::Builder::new(owned);
     // Bounded by ourselves: a client that waits for many exits must be told, not left waiting for a stream.
     http.max_concurrent_streams(None).max_header_list_size(HEADERS);
+    // gRPC has none, and each second's would stay in the connection's table of headers, on a page that little else is on.
+    http.auto_date_header(false);
     let stream = match stream.into_std().and_then(Stream::new) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(?peer, %error, "a connection cannot be served"),

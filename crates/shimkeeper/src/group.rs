@@ -12,6 +12,7 @@
 //! death nobody can sit down: a task that joins while the last one leaves waits for the end, and gets a new shim.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -35,12 +36,14 @@ pub(crate) struct Groups {
 
 #[derive(Debug, Default)]
 struct Inner {
-    groups: HashMap<Arc<Place>, Group>,
+    /// In boxes, because a table is largely empty.
+    groups: HashMap<Arc<Place>, Box<Group>>,
     /// Who launches for a group, by the name that annotations give it.
     launching: HashMap<(Namespace, String), Weak<Semaphore>>,
-    /// How many groups have ended, and which were the last.
+    /// How many groups have ended, and which were the last: by what their places hash to, because each of these would keep
+    /// a page of memory of its time.
     endings: u64,
-    ended: VecDeque<(u64, Arc<Place>)>,
+    ended: VecDeque<(u64, u64)>,
 }
 
 /// Where the members of a group find their shim. Namespaces share no connection: every call on it is in one.
@@ -50,7 +53,7 @@ struct Place {
     address: Address,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Group {
     members: usize,
     /// The last member has decided that the shim goes.
@@ -60,7 +63,7 @@ struct Group {
     /// Cancelled when the group is no more; there is none while nobody waits for that.
     over: Option<CancellationToken>,
     /// One member dials at a time: the next finds the wire open.
-    turn: Arc<Semaphore>,
+    turn: Weak<Semaphore>,
     /// The share of whoever dialed. Others are made from it for as long as one of them is open.
     connection: Option<Connection>,
 }
@@ -96,14 +99,7 @@ impl Groups {
     pub(crate) fn seat(&self, namespace: &Namespace, address: &Address) -> Result<Seat, GroupEnding> {
         let place = Arc::new(Place { namespace: namespace.clone(), address: address.clone() });
         let mut inner = self.lock();
-        let group = inner.groups.entry(place.clone()).or_insert_with(|| Group {
-            members: 0,
-            is_ending: false,
-            shim: None,
-            over: None,
-            turn: Arc::new(Semaphore::new(1)),
-            connection: None,
-        });
+        let group = inner.groups.entry(place.clone()).or_default();
         if group.is_ending {
             return Err(GroupEnding(group.over.get_or_insert_default().clone()));
         }
@@ -117,13 +113,7 @@ impl Groups {
     pub(crate) fn launching(&self, namespace: &Namespace, group: &str) -> Arc<Semaphore> {
         let mut inner = self.lock();
         inner.launching.retain(|_, turn| turn.strong_count() > 0);
-        let turn = inner.launching.entry((namespace.clone(), group.to_owned())).or_default();
-        if let Some(turn) = turn.upgrade() {
-            return turn;
-        }
-        let new = Arc::new(Semaphore::new(1));
-        *turn = Arc::downgrade(&new);
-        new
+        turn_of(inner.launching.entry((namespace.clone(), group.to_owned())).or_default())
     }
 
     /// How many groups have ended so far.
@@ -133,9 +123,20 @@ impl Groups {
 
     /// Whether the shim that listened there was ended by its last member since there were so many endings.
     pub(crate) fn has_ended_since(&self, endings: u64, namespace: &Namespace, address: &Address) -> bool {
-        let is_it = |place: &Place| place.namespace == *namespace && place.address == *address;
-        self.lock().ended.iter().any(|(at, place)| *at > endings && is_it(place))
+        let inner = self.lock();
+        let hash =
+            inner.groups.hasher().hash_one(Place { namespace: namespace.clone(), address: address.clone() });
+        inner.ended.iter().any(|(at, place)| *at > endings && *place == hash)
     }
+}
+
+/// The turn that one has at a time; there is none while nobody wants it.
+fn turn_of(turn: &mut Weak<Semaphore>) -> Arc<Semaphore> {
+    turn.upgrade().unwrap_or_else(|| {
+        let new = Arc::new(Semaphore::new(1));
+        *turn = Arc::downgrade(&new);
+        new
+    })
 }
 
 impl Seat {
@@ -152,9 +153,27 @@ impl Seat {
         mode: DialMode,
         deadline: Duration,
     ) -> Result<Connection, DialError> {
-        let Some(turn) = self.with(|group| group.turn.clone()) else {
+        let Some(turn) = self.with(|group| turn_of(&mut group.turn)) else {
             return dialing::dial_alone(env, &self.place.namespace, params, mode, deadline).await;
         };
+        let connected = self.connect_in(&turn, env, params, mode, deadline).await;
+        self.with(|group| {
+            // Nobody else waits for it.
+            if group.turn.strong_count() == 1 {
+                group.turn = Weak::new();
+            }
+        });
+        connected
+    }
+
+    async fn connect_in(
+        &self,
+        turn: &Semaphore,
+        env: &Env,
+        params: &BootstrapParams,
+        mode: DialMode,
+        deadline: Duration,
+    ) -> Result<Connection, DialError> {
         let _turn = turn.acquire().await;
         let open = |group: &mut Group| group.connection.as_ref().filter(|c| c.api() == params.api)?.share();
         if let Some(share) = self.with(open).flatten().filter(|share| share.close_reason().is_none()) {
@@ -224,7 +243,7 @@ impl Seat {
 
     /// `None` once the group is over, which it is not before its last member has gone.
     fn with<T>(&self, f: impl FnOnce(&mut Group) -> T) -> Option<T> {
-        self.groups.lock().groups.get_mut(&self.place).map(f)
+        self.groups.lock().groups.get_mut(&self.place).map(|group| f(group))
     }
 }
 
@@ -242,7 +261,7 @@ impl Drop for Seat {
         if let Some(group) = inner.groups.remove(&self.place) {
             shed(&mut inner.groups);
             inner.endings += 1;
-            let ending = (inner.endings, self.place.clone());
+            let ending = (inner.endings, inner.groups.hasher().hash_one(&self.place));
             inner.ended.push_back(ending);
             if inner.ended.len() > REMEMBERED {
                 inner.ended.pop_front();
