@@ -9,7 +9,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
@@ -95,31 +95,37 @@ impl Outbox {
     /// Sends what is appended, until the stream refuses it or the outbox is closed.
     pub(crate) async fn drive(&self) -> CloseReason {
         loop {
-            if let Err(reason) = self.flush().await {
+            let mut woken = pin!(self.wake.notified());
+            let closed = poll_fn(|context| match self.poll_flush(context) {
+                Poll::Ready(Err(reason)) => Poll::Ready(Some(reason)),
+                // Also while there is no room: it may be closed meanwhile.
+                Poll::Ready(Ok(())) | Poll::Pending => woken.as_mut().poll(context).map(|()| None),
+            });
+            if let Some(reason) = closed.await {
                 return reason;
             }
-            self.wake.notified().await;
         }
     }
 
     /// Sends until nothing is left. Cancel safe.
     pub(crate) async fn flush(&self) -> Result<(), CloseReason> {
-        poll_fn(|context| {
-            loop {
-                // Released between writes: senders append meanwhile.
-                let mut inner = lock(&self.inner);
-                match &inner.sink {
-                    Sink::Closed(reason) => return Poll::Ready(Err(reason.clone())),
-                    Sink::Open(_) if inner.buf.is_empty() => return Poll::Ready(Ok(())),
-                    Sink::Open(_) => {}
-                }
-                match self.write_some(&mut inner, context) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(()) | Err(())) => {}
-                }
+        poll_fn(|context| self.poll_flush(context)).await
+    }
+
+    fn poll_flush(&self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        loop {
+            // Released between writes: senders append meanwhile.
+            let mut inner = lock(&self.inner);
+            match &inner.sink {
+                Sink::Closed(reason) => return Poll::Ready(Err(reason.clone())),
+                Sink::Open(_) if inner.buf.is_empty() => return Poll::Ready(Ok(())),
+                Sink::Open(_) => {}
             }
-        })
-        .await
+            match self.write_some(&mut inner, context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(()) | Err(())) => {}
+            }
+        }
     }
 
     /// Whether everything has left.

@@ -13,6 +13,7 @@
 //! shim that nobody doubts has no timer.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -79,9 +80,10 @@ impl fmt::Display for HealthState {
 /// The health of one shim, and the doubt about it.
 pub(crate) struct Vitals {
     now: Mutex<Pulse>,
-    /// Tells of every new state.
+    /// Tells of every new state, and of every doubt.
     changed: Arc<Notify>,
-    doubt: Notify,
+    /// Whether somebody doubts that it answers, since that was last taken note of.
+    doubt: AtomicBool,
     timing: Timing,
 }
 
@@ -103,7 +105,7 @@ impl Vitals {
     pub(crate) fn new(timing: Timing, changed: Arc<Notify>) -> Self {
         let health = Health { state: HealthState::Healthy, reason: String::new(), since: SystemTime::now() };
         let now = Mutex::new(Pulse { health, by_silence: false });
-        Self { now, changed, doubt: Notify::new(), timing }
+        Self { now, changed, doubt: AtomicBool::new(false), timing }
     }
 
     /// An answer that takes longer is late: half of what a question for the state may take.
@@ -164,12 +166,9 @@ impl Vitals {
         });
     }
 
-    /// Waits until there is doubt whether the shim answers.
-    ///
-    /// # Cancel safety
-    /// Yes.
-    pub(crate) async fn doubted(&self) {
-        self.doubt.notified().await;
+    /// Whether there has been doubt that the shim answers, since this was last asked.
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.doubt.swap(false, Ordering::AcqRel)
     }
 
     /// It answered, and in time.
@@ -194,7 +193,8 @@ impl Vitals {
         if waited >= self.late() && self.state() == HealthState::Healthy {
             self.unheard(HealthState::Slow, format!("{method} was given no answer for {waited:.1?}"));
         }
-        self.doubt.notify_one();
+        self.doubt.store(true, Ordering::Release);
+        self.changed.notify_waiters();
     }
 }
 
@@ -335,12 +335,12 @@ mod tests {
         assert_eq!((vitals.get().since, vitals.get().reason.as_str()), (began, "two"));
     }
 
-    #[tokio::test]
-    async fn doubt_is_not_missed_by_who_looks_later() {
+    #[test]
+    fn doubt_is_not_missed_by_who_looks_later() {
         let vitals = vitals();
         drop(vitals.waiting("Kill"));
-        assert!(timeout(Duration::ZERO, vitals.doubted()).await.is_err(), "given up at once");
+        assert!(!vitals.take_doubt(), "given up at once");
         vitals.missed("Kill", PATIENCE);
-        vitals.doubted().await;
+        assert!(vitals.take_doubt() && !vitals.take_doubt());
     }
 }

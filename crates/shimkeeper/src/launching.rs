@@ -357,7 +357,7 @@ async fn supervise(draft: Draft, dialed: Dialed) -> Result<Launched, Error> {
         is_found: false,
         connection: Some(connection),
     };
-    let (shim, requests) = Shim::new(parts, Link::Up);
+    let shim = Shim::new(parts, Link::Up);
     shim.early.begin();
     match identify::shim(&shim, greeting.shim_pid).await {
         Who::Ours(identity) => shim.set_identity(Some(identity)),
@@ -365,7 +365,7 @@ async fn supervise(draft: Draft, dialed: Dialed) -> Result<Launched, Error> {
         Who::Marked => shim.set_identity(None),
     }
     let ticket = reservation.fulfil(&shim);
-    let (supervisor, permit) = Supervisor::new(shim.clone(), ticket, requests);
+    let (supervisor, permit) = Supervisor::new(shim.clone(), ticket);
     env.scope.spawn(supervisor.run());
     // Before anything is made in it: a record without the address says that there is nothing to delete.
     let (identity, foreign) = (shim.identity(), !shim.is_ours());

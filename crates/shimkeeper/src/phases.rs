@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where the time of a creation went.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 /// A part of making a task.
@@ -18,6 +19,8 @@ pub enum Phase {
 }
 
 impl Phase {
+    const ALL: [Self; 4] = [Self::Bundle, Self::Launch, Self::Dial, Self::Create];
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,13 +32,16 @@ impl Phase {
     }
 }
 
-/// How long each part took, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Phases(Vec<(Phase, Duration)>);
+/// How long each part took, in order, in whole microseconds. Every task keeps its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases([Option<NonZeroU32>; Phase::ALL.len()]);
 
 impl Phases {
+    /// Adds to a part; one that was come to takes a microsecond at least.
     pub(crate) fn add(&mut self, phase: Phase, took: Duration) {
-        self.0.push((phase, took));
+        let total = self.get(phase).unwrap_or_default().saturating_add(took);
+        let micros = u32::try_from(total.as_micros()).unwrap_or(u32::MAX);
+        self.0[phase as usize] = Some(NonZeroU32::new(micros).unwrap_or(NonZeroU32::MIN));
     }
 
     /// Adds the time since `lap` and starts the next lap.
@@ -47,11 +53,30 @@ impl Phases {
 
     /// The parts and their times.
     pub fn iter(&self) -> impl Iterator<Item = (Phase, Duration)> {
-        self.0.iter().copied()
+        Phase::ALL.into_iter().filter_map(|phase| Some((phase, self.get(phase)?)))
     }
 
     /// The time of one part, if it was come to.
     pub fn get(&self, phase: Phase) -> Option<Duration> {
-        self.iter().find(|(p, _)| *p == phase).map(|(_, took)| took)
+        self.0[phase as usize].map(|micros| Duration::from_micros(micros.get().into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_were_come_to_are_there_in_order_and_add_up() {
+        let mut phases = Phases::default();
+        assert_eq!((phases.iter().count(), phases.get(Phase::Dial)), (0, None));
+        phases.add(Phase::Create, Duration::from_nanos(1));
+        phases.add(Phase::Launch, Duration::from_millis(2));
+        phases.add(Phase::Launch, Duration::from_millis(3));
+        phases.add(Phase::Dial, Duration::MAX);
+        let all: Vec<_> = phases.iter().collect();
+        let micros = Duration::from_micros;
+        let most = micros(u32::MAX.into());
+        assert_eq!(all, [(Phase::Launch, micros(5000)), (Phase::Dial, most), (Phase::Create, micros(1))]);
     }
 }

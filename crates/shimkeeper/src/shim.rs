@@ -32,7 +32,6 @@ use crate::sync::lock;
 use crate::task::denial::Denial;
 use crate::trace;
 use crate::waiting::Watched;
-pub(crate) use holds::HoldRequests;
 use holds::Holds;
 use people::People;
 
@@ -111,9 +110,8 @@ pub(crate) struct Permit {
 pub(crate) type Settlement = oneshot::Receiver<Fate>;
 
 impl Shim {
-    /// A shim that starts held by whoever made or found it, and what its supervisor needs of it.
-    pub(crate) fn new(parts: Parts, link: machine::Link) -> (Arc<Self>, HoldRequests) {
-        let (holds, requests) = holds::line();
+    /// A shim that starts held by whoever made or found it.
+    pub(crate) fn new(parts: Parts, link: machine::Link) -> Arc<Self> {
         let timing = parts.env.timing_of(parts.binary.path());
         let changed = parts.ledger.changed().clone();
         let shim = Self {
@@ -131,7 +129,7 @@ impl Shim {
             log: parts.log,
             seat: Mutex::new(parts.seat.map(Arc::new)),
             state: Arc::new(Watched::new(State::Held(link), changed)),
-            holds,
+            holds: Holds::new(),
             hurry: Notify::new(),
             link: Mutex::new(parts.connection),
             people: Mutex::default(),
@@ -143,7 +141,7 @@ impl Shim {
             denial: Denial::default(),
             voice: Mutex::default(),
         };
-        (Arc::new(shim), requests)
+        Arc::new(shim)
     }
 
     /// How long it may take for what, as of now.
@@ -178,6 +176,7 @@ impl Shim {
 
     /// Lets go of what is kept for a shim that lives, though handles on it may be kept for ever.
     pub(crate) fn retire(&self) {
+        self.holds.close();
         lock(&self.seat).take();
         if let Some(connection) = self.last_connection() {
             connection.close();
@@ -257,7 +256,7 @@ impl Shim {
     }
 
     pub(crate) fn phases(&self) -> Phases {
-        self.phases.get().cloned().unwrap_or_default()
+        self.phases.get().copied().unwrap_or_default()
     }
 
     pub(crate) fn parting(&self) -> Parting {
@@ -340,10 +339,11 @@ impl Shim {
     /// Yes: a permit that nobody takes is dropped, which keeps the shim.
     pub(crate) async fn hold(&self) -> Result<Permit, State> {
         let granted = async {
-            if let Some(granted) = self.holds.ask()
-                && let Ok(permit) = granted.await
-            {
-                return Ok(permit);
+            if let Some(granted) = self.holds.ask() {
+                self.ledger.changed().notify_waiters();
+                if let Ok(permit) = granted.await {
+                    return Ok(permit);
+                }
             }
             Err(State::Gone(self.gone().await))
         };
@@ -352,6 +352,11 @@ impl Shim {
             granted = granted => granted,
             () = self.quarantined() => Err(State::Quarantined),
         }
+    }
+
+    /// The next who waits for that right; for the supervisor, which grants it.
+    pub(crate) fn next_hold(&self) -> Option<oneshot::Sender<Permit>> {
+        self.holds.next()
     }
 
     async fn quarantined(&self) {

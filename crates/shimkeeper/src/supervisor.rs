@@ -12,12 +12,20 @@ use tokio::sync::oneshot;
 use crate::health::HealthState;
 use crate::machine::{Action, End, Fate, Input, Link, State};
 use crate::registry::Ticket;
-use crate::shim::{HoldRequests, Permit, Settlement, Shim};
-use crate::waiting::{Work, run_or_pend};
+use crate::shim::{Permit, Settlement, Shim};
+use crate::waiting::{Work, run_or_pend, until};
 use crate::{dialing, ending, health, monitor, publish, reap};
 
-/// First and longest wait between two tries to clear up what could not be cleared up.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// First and longest wait between two tries to clear up what could not be cleared up, in seconds.
+const RETRY: (u32, u32) = (1, 60);
+
+/// What a shim's handles ask of its supervisor.
+enum News {
+    /// Somebody wants to decide its fate.
+    Hold(oneshot::Sender<Permit>),
+    /// It may not answer any more.
+    Doubt,
+}
 
 /// The owner of one shim.
 pub(crate) struct Supervisor {
@@ -26,20 +34,19 @@ pub(crate) struct Supervisor {
     ticket: Option<Ticket>,
     state: State,
     settlement: Option<Settlement>,
-    requests: HoldRequests,
     /// What was begun and answers with an input.
     work: Option<Work<'static, Input>>,
     /// Fires when the connection is lost.
     watch: Option<Work<'static, Input>>,
     /// Asks a doubted shim whether it lives.
     probe: Option<Work<'static, ()>>,
-    /// How long the next retry waits.
-    retry: Duration,
+    /// How long the next retry waits, in seconds.
+    retry: u32,
 }
 
 impl Supervisor {
     /// A supervisor, and the permit its shim is born with: dropped, it ends the shim.
-    pub(crate) fn new(shim: Arc<Shim>, ticket: Ticket, requests: HoldRequests) -> (Self, Permit) {
+    pub(crate) fn new(shim: Arc<Shim>, ticket: Ticket) -> (Self, Permit) {
         let (permit, settlement) = Permit::new(shim.state.clone(), Fate::End);
         let state = shim.state.get();
         let mut this = Self {
@@ -47,7 +54,6 @@ impl Supervisor {
             ticket: Some(ticket),
             state,
             settlement: Some(settlement),
-            requests,
             work: None,
             watch: None,
             probe: None,
@@ -106,21 +112,34 @@ impl Supervisor {
             self.work = None;
             return removed;
         }
-        let detach = self.shim.env.scope.detach_token().clone();
         loop {
+            let (shim, is_probed, can_be_held) = (&self.shim, self.probe.is_some(), self.state.can_be_held());
+            let look = || {
+                let request = if can_be_held { shim.next_hold() } else { None };
+                request.map(News::Hold).or_else(|| {
+                    let is_doubted = !is_probed && shim.vitals.take_doubt();
+                    is_doubted.then_some(News::Doubt)
+                })
+            };
             return tokio::select! {
                 biased;
                 // First, or a manager that leaves looks like the death of every shim.
-                () = detach.cancelled() => Input::Detach,
+                () = shim.env.scope.detach_token().cancelled() => Input::Detach,
                 input = run_or_pend(&mut self.work) => { self.work = None; input }
-                fate = settled(&mut self.settlement) => { self.settlement = None; Input::Settle(fate) }
-                input = run_or_pend(&mut self.watch) => { self.watch = None; input }
-                request = self.requests.next(), if self.state.can_be_held() => self.grant(request),
-                () = run_or_pend(&mut self.probe) => { self.probe = None; continue }
-                () = self.shim.vitals.doubted(), if self.probe.is_none() => {
-                    self.probe = Some(Box::pin(health::probe(self.shim.clone())));
-                    continue;
+                settled = run_or_pend(&mut self.settlement) => {
+                    self.settlement = None;
+                    // A permit always sends, at the latest when it is dropped.
+                    Input::Settle(settled.unwrap_or(Fate::Keep))
                 }
+                input = run_or_pend(&mut self.watch) => { self.watch = None; input }
+                news = until(shim.ledger.changed(), look) => match news {
+                    News::Hold(request) => self.grant(request),
+                    News::Doubt => {
+                        self.probe = Some(Box::pin(health::probe(self.shim.clone())));
+                        continue;
+                    }
+                },
+                () = run_or_pend(&mut self.probe) => { self.probe = None; continue }
             };
         }
     }
@@ -158,7 +177,8 @@ impl Supervisor {
                 self.retry = (wait * 2).min(RETRY.1);
                 self.begin(async move {
                     // Over or not: a hurry ends the wait.
-                    let _ = tokio::time::timeout(wait, shim.hurry.notified()).await;
+                    let _ =
+                        tokio::time::timeout(Duration::from_secs(wait.into()), shim.hurry.notified()).await;
                     Input::Retry
                 });
             }
@@ -207,12 +227,4 @@ fn watch_link(shim: Arc<Shim>, connection: Connection) -> Work<'static, Input> {
         shim.set_trouble(format!("its connection was lost: {reason}"));
         Input::Lost
     })
-}
-
-async fn settled(settlement: &mut Option<Settlement>) -> Fate {
-    match settlement {
-        // A permit always sends, at the latest when it is dropped.
-        Some(settlement) => settlement.await.unwrap_or(Fate::Keep),
-        None => std::future::pending().await,
-    }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Ways to wait that take little memory: every task is waited for in several ways, for all of its life.
 
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use tokio::sync::Notify;
 
@@ -15,14 +17,20 @@ pub(crate) type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// # Cancel safety
 /// Yes.
-pub(crate) async fn until<T>(changed: &Notify, mut look: impl FnMut() -> Option<T>) -> T {
-    loop {
-        // Before looking: it hears of what changes from now on, waited for or not.
-        let told = changed.notified();
-        if let Some(found) = look() {
-            return found;
+#[expect(
+    clippy::manual_async_fn,
+    reason = "one has room for its arguments twice, and each shim has this future"
+)]
+pub(crate) fn until<T>(changed: &Notify, mut look: impl FnMut() -> Option<T>) -> impl Future<Output = T> {
+    async move {
+        loop {
+            // Before looking: it hears of what changes from now on, waited for or not.
+            let told = changed.notified();
+            if let Some(found) = look() {
+                return found;
+            }
+            told.await;
         }
-        told.await;
     }
 }
 
@@ -62,11 +70,11 @@ impl<T: Copy> Watched<T> {
 ///
 /// # Cancel safety
 /// Yes: it goes on where it was.
-pub(crate) async fn run_or_pend<T>(work: &mut Option<Work<'_, T>>) -> T {
-    match work {
-        Some(work) => work.as_mut().await,
-        None => std::future::pending().await,
-    }
+pub(crate) fn run_or_pend<F: Future + Unpin>(work: &mut Option<F>) -> impl Future<Output = F::Output> {
+    poll_fn(|context| match work {
+        Some(work) => Pin::new(work).poll(context),
+        None => Poll::Pending,
+    })
 }
 
 #[cfg(test)]

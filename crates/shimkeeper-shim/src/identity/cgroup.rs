@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -25,14 +26,30 @@ const LISTING: [&str; 4] = ["freezer", "pids", "devices", "name=systemd"];
 /// Most groups below a container's that are looked into: a container can make them without end.
 const MAX_GROUPS: usize = 4096;
 
-/// The groups of one container.
+/// The groups of one container. A clone shares what it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cgroup {
+#[serde(from = "Groups", into = "Groups")]
+pub struct Cgroup(Arc<Groups>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Groups {
     /// Where its processes are listed.
     dir: PathBuf,
     /// Where its memory is counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     memory: Option<PathBuf>,
+}
+
+impl From<Groups> for Cgroup {
+    fn from(groups: Groups) -> Self {
+        Self(Arc::new(groups))
+    }
+}
+
+impl From<Cgroup> for Groups {
+    fn from(cgroup: Cgroup) -> Self {
+        Arc::unwrap_or_clone(cgroup.0)
+    }
 }
 
 impl Cgroup {
@@ -59,9 +76,9 @@ impl Cgroup {
         if is_unified {
             let (_, path) = groups.iter().find(|(controllers, _)| controllers.is_empty())?;
             let dir = Path::new(ROOT).join(path);
-            return Some(Self { memory: Some(dir.clone()), dir });
+            return Some(Groups { memory: Some(dir.clone()), dir }.into());
         }
-        Some(Self { dir: LISTING.into_iter().find_map(dir_of)?, memory: dir_of("memory") })
+        Some(Groups { dir: LISTING.into_iter().find_map(dir_of)?, memory: dir_of("memory") }.into())
     }
 
     /// Whether it can be a container's own: below the kernel's groups, and none of `strangers` is in it. One that came
@@ -76,7 +93,7 @@ impl Cgroup {
             dir.strip_prefix(ROOT)
                 .is_ok_and(|path| path.components().all(|c| matches!(c, Component::Normal(_))))
         };
-        if !is_below(&self.dir) || !self.memory.as_deref().is_none_or(is_below) {
+        if !is_below(&self.0.dir) || !self.0.memory.as_deref().is_none_or(is_below) {
             return None;
         }
         self.pids().ok().filter(|pids| !pids.iter().any(|pid| strangers.contains(pid)))
@@ -84,12 +101,12 @@ impl Cgroup {
 
     /// Its name, for people.
     pub fn path(&self) -> &Path {
-        &self.dir
+        &self.0.dir
     }
 
     /// Whether this group and another one have processes in common: one is, or is in, the other.
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.dir.starts_with(&other.dir) || other.dir.starts_with(&self.dir)
+        self.0.dir.starts_with(&other.0.dir) || other.0.dir.starts_with(&self.0.dir)
     }
 
     /// The processes in it, and in groups below it, that are alive. None, if there is no such group any more.
@@ -118,7 +135,7 @@ impl Cgroup {
             return Ok(0);
         }
         // Version 2 does it at once, and lets nobody escape.
-        if fs::write(self.dir.join("cgroup.kill"), "1").is_err() {
+        if fs::write(self.0.dir.join("cgroup.kill"), "1").is_err() {
             let held: Vec<_> = processes.iter().filter_map(|p| Pidfd::open(p).ok().flatten()).collect();
             // Listed again once they are held: whoever left the group, or has the pid of one who did, is not meant.
             let still = self.pids()?;
@@ -133,7 +150,7 @@ impl Cgroup {
 
     /// Lets a frozen group of version 1 go on, so that what was killed in it can die; in version 2 it dies frozen.
     pub fn thaw(&self) {
-        let state = self.dir.join("freezer.state");
+        let state = self.0.dir.join("freezer.state");
         if fs::read_to_string(&state).is_ok_and(|state| state.trim_end() != "THAWED") {
             // A group that is gone meanwhile needs it no more.
             let _ = fs::write(&state, "THAWED");
@@ -142,7 +159,7 @@ impl Cgroup {
 
     /// How many of its processes the kernel has killed for want of memory; `None` if it does not say.
     pub fn oom_kills(&self) -> Option<u64> {
-        let memory = self.memory.as_ref()?;
+        let memory = self.0.memory.as_ref()?;
         ["memory.events", "memory.oom_control"]
             .into_iter()
             .find_map(|file| oom_kills(&read_virtual_text(memory.join(file)).ok()?))
@@ -150,7 +167,7 @@ impl Cgroup {
 
     fn pids(&self) -> io::Result<Vec<u32>> {
         let mut pids = Vec::new();
-        let mut groups = vec![self.dir.clone()];
+        let mut groups = vec![self.0.dir.clone()];
         let mut seen = 0;
         while let Some(group) = groups.pop() {
             seen += 1;
@@ -218,8 +235,8 @@ mod tests {
 
     fn dirs(text: &str, is_unified: bool) -> Option<(String, Option<String>)> {
         let found = Cgroup::parse(text, is_unified)?;
-        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-        Some((text(found.dir), found.memory.map(text)))
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        Some((text(&found.0.dir), found.0.memory.as_deref().map(text)))
     }
 
     #[test]
@@ -240,11 +257,12 @@ mod tests {
     #[test]
     fn what_leads_elsewhere_is_nobodys_own() {
         for dir in ["/etc", "/sys/fs/cgroup/../../etc", "relative", "/sys/fs/cgroup/pids/../../x"] {
-            let cgroup = Cgroup { dir: dir.into(), memory: None };
+            let cgroup = Cgroup::from(Groups { dir: dir.into(), memory: None });
             assert!(!cgroup.is_private(&[]), "{dir}");
         }
         let memory = Some(PathBuf::from("/etc"));
-        assert!(!Cgroup { dir: format!("{ROOT}/pids/shimkeeper-none").into(), memory }.is_private(&[]));
+        let with_memory = Groups { dir: format!("{ROOT}/pids/shimkeeper-none").into(), memory };
+        assert!(!Cgroup::from(with_memory).is_private(&[]));
     }
 
     #[test]
@@ -255,14 +273,14 @@ mod tests {
 
     #[test]
     fn groups_are_related_by_whole_names() {
-        let of = |dir: &str| Cgroup { dir: dir.into(), memory: None };
+        let of = |dir: &str| Cgroup::from(Groups { dir: dir.into(), memory: None });
         assert!(of("/a/b").overlaps(&of("/a/b/c")) && of("/a/b/c").overlaps(&of("/a/b")));
         assert!(!of("/a/b").overlaps(&of("/a/bc")));
     }
 
     #[test]
     fn a_group_that_is_gone_is_empty() {
-        let gone = Cgroup { dir: format!("{ROOT}/pids/shimkeeper-none").into(), memory: None };
+        let gone = Cgroup::from(Groups { dir: format!("{ROOT}/pids/shimkeeper-none").into(), memory: None });
         assert!(gone.processes().unwrap().is_empty());
         assert_eq!(gone.kill().unwrap(), 0);
         assert_eq!(gone.oom_kills(), None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::io::AsyncRead;
 
-use super::calls::Arrival;
+use super::calls::{Arrival, Reply};
 use super::shared::Shared;
 use crate::error::{CallError, CloseReason, ProtocolError};
 use crate::frame::{Decoded, Header, MAX_PAYLOAD, MessageType};
@@ -39,12 +39,11 @@ impl Driver {
             let Self { inbox, shared } = &mut self;
             let writing = async {
                 let reason = shared.outbox.drive().await;
-                // A peer that answers and goes away makes the next write fail before its answer is read.
-                Box::pin(tokio::time::sleep(shared.limits.last_words)).await;
+                // In a box: each connection has this future, and comes to this once.
+                Box::pin(listen_on(shared)).await;
                 reason
             };
             let reason = tokio::select! {
-                _ = shared.end().come() => return,
                 reason = read(inbox, shared) => reason,
                 reason = writing => reason,
             };
@@ -53,16 +52,29 @@ impl Driver {
     }
 }
 
+/// Gives a peer that the stream does not write to any more the time to be heard: one that answers and goes away makes the
+/// next write fail before its answer is read. Of a connection that was closed nothing is expected.
+async fn listen_on(shared: &Shared) {
+    tokio::select! {
+        _ = shared.end().come() => {}
+        () = tokio::time::sleep(shared.limits.last_words) => {}
+    }
+}
+
 /// Hands out answers until the stream ends.
 async fn read(inbox: &mut Inbox<Reader>, shared: &Shared) -> CloseReason {
     loop {
-        if let Err(reason) = read_frame(inbox, shared).await {
+        let handed_out = match read_frame(inbox).await {
+            Ok((stream_id, reply)) => hand_out(shared, stream_id, reply),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = handed_out {
             return reason;
         }
     }
 }
 
-async fn read_frame(inbox: &mut Inbox<Reader>, shared: &Shared) -> Result<(), CloseReason> {
+async fn read_frame(inbox: &mut Inbox<Reader>) -> Result<(u32, Reply), CloseReason> {
     let Header { stream_id, message_type, .. } = inbox.header().await?;
     if message_type != MessageType::RESPONSE {
         return Err(ProtocolError::UnexpectedType { value: message_type.0, stream_id }.into());
@@ -73,6 +85,10 @@ async fn read_frame(inbox: &mut Inbox<Reader>, shared: &Shared) -> Result<(), Cl
             Err(CallError::TooLarge { what: "an answer", length: header.payload_len(), limit: MAX_PAYLOAD })
         }
     };
+    Ok((stream_id, reply))
+}
+
+fn hand_out(shared: &Shared, stream_id: u32, reply: Reply) -> Result<(), CloseReason> {
     match shared.arrive(stream_id, reply) {
         Arrival::Late => tracing::debug!(stream_id, "an answer came after its call was given up"),
         Arrival::Stray(count) if count >= shared.limits.stray_frames => {

@@ -128,6 +128,29 @@ async fn an_answer_that_came_before_the_peer_hung_up_is_still_read() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_closed_at_once_also_while_the_peer_takes_nothing() {
+    for is_full in [false, true] {
+        let (client, _far, mut tasks) = client(ClientLimits::default());
+        let start = tokio::time::Instant::now();
+        let request = if is_full { vec![0; 1 << 12] } else { Vec::new() };
+        let options = options(None);
+        let pending = client.unary_bytes("s", "m", &request, &options);
+        let closing = async {
+            // The driver has come as far as it can.
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(client.handle.shared.outbox.is_empty(), !is_full);
+            client.close();
+        };
+        let (answer, ()) = tokio::join!(pending, closing);
+        assert!(matches!(answer, Err(CallError::Closed(CloseReason::Local))), "{answer:?}");
+        while tasks.join_next().await.is_some() {}
+        assert_eq!(start.elapsed(), Duration::ZERO, "no last words are waited for");
+    }
+}
+
 /// Takes everything, notes how much at a time, and never has anything to read.
 struct Notes(Arc<Mutex<Vec<usize>>>);
 

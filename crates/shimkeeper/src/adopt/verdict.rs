@@ -139,11 +139,11 @@ async fn supervise(env: Arc<Env>, found: Found, mut remains: Remains) -> Verdict
         connection,
         is_found: true,
     };
-    let (shim, requests) = Shim::new(parts, link);
+    let shim = Shim::new(parts, link);
     let asking = shim.ledger.memo.ask();
     introduce(&shim, who, &mut remains, record.cgroup);
     let ticket = reservation.fulfil(&shim);
-    let (supervisor, permit) = Supervisor::new(shim.clone(), ticket, requests);
+    let (supervisor, permit) = Supervisor::new(shim.clone(), ticket);
     // Nothing that was found is ended because something here went wrong.
     let permit = permit.keeping();
     env.scope.spawn(supervisor.run());
