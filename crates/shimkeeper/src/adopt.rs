@@ -174,6 +174,12 @@ async fn conclude(
             verdict
         }
     };
+    // Of a thousand that simply go on there is nothing to tell one by one.
+    if verdict == Verdict::Adopted {
+        tracing::debug!(?role, namespace = %key.namespace, task = %key.id, "adopted");
+    } else {
+        log(role, &key, &verdict);
+    }
     tell(&progress, role, key, verdict);
 }
 
@@ -196,7 +202,10 @@ async fn try_again(env: Arc<Env>, mut stranded: Stranded, progress: Arc<watch::S
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(BACK_OFF.1);
             match Box::pin(verdict::adopt(env.clone(), stranded.found, Arc::default())).await {
-                Ok(verdict) => return tell(&progress, role, key, verdict),
+                Ok(verdict) => {
+                    log(role, &key, &verdict);
+                    return tell(&progress, role, key, verdict);
+                }
                 Err(again) => stranded = again,
             }
         }
@@ -204,8 +213,11 @@ async fn try_again(env: Arc<Env>, mut stranded: Stranded, progress: Arc<watch::S
     leave.run_until_cancelled(tries).await;
 }
 
-fn tell(progress: &watch::Sender<Adoption>, role: Role, key: TaskKey, verdict: Verdict) {
+fn log(role: Role, key: &TaskKey, verdict: &Verdict) {
     tracing::info!(?role, namespace = %key.namespace, task = %key.id, %verdict, "adoption");
+}
+
+fn tell(progress: &watch::Sender<Adoption>, role: Role, key: TaskKey, verdict: Verdict) {
     // Seen by who looks; only the last one wakes those who wait for all.
     progress.send_if_modified(|adoption| {
         adoption.add(role, key, verdict);
