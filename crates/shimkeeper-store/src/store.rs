@@ -39,8 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// waited for that does not know what came of it.
 const PATIENCE_TO_WRITE: Duration = Duration::from_secs(30);
 
-/// An open store. Cheap to clone; closed when the last clone is dropped, after what was asked of it
-/// is written, or five seconds later if the disk does not take it.
+/// An open store. Cheap to clone; closed when the last clone is dropped, after what was asked of it is written, or five
+/// seconds later if the disk does not take it. Nobody can open it again before that has come to an end.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 
@@ -53,7 +53,8 @@ struct Inner {
     turn: Arc<Semaphore>,
     index: Arc<RwLock<Index>>,
     dir: PathBuf,
-    _lock: Lock,
+    /// The thread that writes has it, too: nobody else opens the store while that may still write.
+    _lock: Arc<Lock>,
 }
 
 impl Store {
@@ -89,7 +90,7 @@ impl Store {
         if !path.exists() {
             missing()?;
         }
-        let lock = Lock::take(dir)?;
+        let lock = Arc::new(Lock::take(dir)?);
         if !path.exists() {
             db::create(dir)?;
         }
@@ -106,7 +107,14 @@ impl Store {
         let file = |verb| move |source| OpenError::File { verb, path: dir.to_owned(), source };
         let reserve = Reserve::open(&path).map_err(file("reserve room in"))?;
         let reader = db::connect(&path, false).map_err(failed)?;
-        let writer = Writer::start(connection, reserve, Arc::clone(&index), dir.to_owned(), revision);
+        let writer = Writer::start(
+            connection,
+            reserve,
+            Arc::clone(&index),
+            dir.to_owned(),
+            revision,
+            Arc::clone(&lock),
+        );
         let writer = writer.map_err(file("start a thread for"))?;
         let (reader, turn, dir) = (Mutex::new(reader), Arc::new(Semaphore::new(1)), dir.to_owned());
         Ok(Self(Arc::new(Inner { writer, reader, turn, index, dir, _lock: lock })))
@@ -389,6 +397,10 @@ mod tests {
             running = is_running => running.unwrap(),
         }
         drop(store);
+        assert!(matches!(Store::open_or_new(dir.path()), Err(OpenError::InUse { .. })), "it may still write");
         drop(well_again);
+        while Store::open_or_new(dir.path()).is_err() {
+            tokio::task::yield_now().await;
+        }
     }
 }

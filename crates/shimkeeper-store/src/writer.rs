@@ -21,6 +21,7 @@ use crate::error::StoreError;
 use crate::index::{Change, Index};
 use crate::record::{Record, RecordKind};
 use crate::reserve::Reserve;
+use crate::store::Lock;
 
 /// Most requests in one transaction.
 const BATCH: usize = 64;
@@ -94,6 +95,7 @@ impl Writer {
         index: Arc<RwLock<Index>>,
         dir: PathBuf,
         revision: u64,
+        lock: Arc<Lock>,
     ) -> std::io::Result<Self> {
         let (queue, requests) = channel();
         // What the last life left in the log is emptied with the first write.
@@ -101,7 +103,8 @@ impl Writer {
         let (alive, ended) = channel();
         let thread = std::thread::Builder::new().name("store".to_owned());
         thread.spawn(move || {
-            let _alive = alive;
+            // Let go of in this order, and after the database.
+            let _held = (lock, alive);
             worker.serve(&requests);
         })?;
         Ok(Self {
