@@ -11,7 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -92,6 +93,24 @@ impl ByHand {
 
         orphans::collect(Some(shim.shim_pid));
         if exit.exit_status == 0 { Ok(laps) } else { Err(BenchError::Status(exit.exit_status)) }
+    }
+
+    /// So many of them, as many at once as may be; how long they took together.
+    pub(crate) fn many(&self, in_flight: usize, total: usize) -> Result<Duration, BenchError> {
+        let (next, began) = (AtomicUsize::new(0), Instant::now());
+        let lane = || -> Result<(), BenchError> {
+            while next.fetch_add(1, Ordering::Relaxed) < total {
+                self.lifecycle()?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let lanes: Vec<_> = (0..in_flight).map(|_| scope.spawn(lane)).collect();
+            lanes
+                .into_iter()
+                .try_for_each(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
+        Ok(began.elapsed())
     }
 
     /// What the library tells the shim of runc, too.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `lifecycle`: the whole life of `/bin/true`, as a client sees it: record, task, start, exit, delete, record gone. One
-//! after the other beside the shim by hand; with pauses, after which the kernel's locks are cold; 8 and 32 at once.
+//! after the other; with pauses, after which the kernel's locks are cold; 8 and 32 at once. Beside it the shim by hand:
+//! what is possible without a manager.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,8 +56,12 @@ pub(crate) async fn run(pairing: &Pairing, options: &Comparison) -> Result<Vec<F
     }
     for in_flight in IN_FLIGHT {
         for side in turns(options.times(1, 1)) {
-            let total = options.many((2 * in_flight).max(40), 4);
-            many(side, &sides[side], in_flight, total, &mut tally).await?;
+            many(side, &sides[side], in_flight, options, &mut tally).await?;
+        }
+        for _ in 0..options.times(1, 1) {
+            let total = total(in_flight, options);
+            let took = by_hand.many(in_flight, total)?;
+            tally.note(1, &many_by_hand(in_flight), Unit::PerSecond, count(total) / took.as_secs_f64());
         }
     }
     hybrid::tidy(&site.dirs.cgroup());
@@ -95,14 +100,24 @@ async fn one(index: usize, side: &Side, tally: &mut Tally) -> Result<(), Against
     Ok(())
 }
 
-/// So many of them, as many at once as may be.
+/// Enough of them that the first and the last do not count for much.
+fn total(in_flight: usize, options: &Comparison) -> usize {
+    options.many((2 * in_flight).max(40), 4)
+}
+
+fn many_by_hand(in_flight: usize) -> String {
+    format!("lifecycles, {in_flight} in flight, beside the shim by hand")
+}
+
+/// As many at once as may be.
 async fn many(
     index: usize,
     side: &Side,
     in_flight: usize,
-    total: usize,
+    options: &Comparison,
     tally: &mut Tally,
 ) -> Result<(), AgainstError> {
+    let total = total(in_flight, options);
     let (before, began) = (side.used()?, Instant::now());
     let jobs = (0..total).map(|_| {
         let (maker, id) = (side.maker(), side.daemon.new_id());
@@ -113,7 +128,11 @@ async fn many(
     side.quiet(0).await?;
     let used = side.used()?.since(before);
     let (each, name) = (count(total), |what: &str| format!("lifecycles, {in_flight} in flight{what}"));
-    tally.note(index, &name(""), Unit::PerSecond, each / took.as_secs_f64());
+    let rate = each / took.as_secs_f64();
+    tally.note(index, &name(""), Unit::PerSecond, rate);
+    if index == 0 {
+        tally.note(0, &many_by_hand(in_flight), Unit::PerSecond, rate);
+    }
     for laps in done {
         tally.note(index, &name(": each"), Unit::Millis, laps.total);
     }
