@@ -6,19 +6,22 @@ mod table;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Request, Response};
-use http_body::Body as HttpBody;
-use tonic::body::Body;
-use tonic::codegen::{BoxFuture, Service, StdError};
+use http_body::Body;
+use tonic::codegen::{BoxFuture, Service};
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
+use crate::answer::{self, Answer, Telling};
 use crate::caller::Deadline;
-use crate::contain::{self, Contained, WatchedBody};
-use crate::{Inner, status};
+use crate::contain::{self, Contained};
+use crate::method::{Method, Reply};
+use crate::{Inner, message, status};
 
 /// Header with the time a client gives a call.
 const TIMEOUT: &str = "grpc-timeout";
@@ -46,14 +49,17 @@ pub struct Api {
     observer: Option<Arc<dyn Observer>>,
 }
 
-/// A service: how to call it, and the full paths of its methods.
+/// A service and its methods.
 struct Entry {
     name: &'static str,
-    paths: Vec<Arc<str>>,
-    call: Call,
+    methods: Vec<Arc<Served>>,
 }
 
-type Call = Box<dyn Fn(Request<Body>) -> BoxFuture<Response<Body>, Infallible> + Send + Sync>;
+/// A method: its full path, and what is called.
+struct Served {
+    path: Arc<str>,
+    call: Method,
+}
 
 impl Api {
     pub(crate) fn new(inner: &Arc<Inner>, observer: Option<Arc<dyn Observer>>) -> Self {
@@ -66,71 +72,72 @@ impl Api {
         self.services.iter().map(|entry| entry.name)
     }
 
-    /// The service and method of a path, if there are such.
-    fn find(&self, path: &str) -> Result<(&Entry, Arc<str>), Status> {
+    /// The method of a path, if there is such.
+    fn find(&self, path: &str) -> Result<Arc<Served>, Status> {
         let service =
             path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or(path, |(name, _)| name);
         let entry = self.services.iter().find(|entry| entry.name == service);
         let entry = entry.ok_or_else(|| {
             status::of(shimkeeper::Kind::NotImplemented, format!("unknown service {service}: {ELSEWHERE}"))
         })?;
-        let method = entry.paths.iter().find(|known| ***known == *path);
-        let method = method.cloned().ok_or_else(|| {
+        let method = entry.methods.iter().find(|known| *known.path == *path);
+        method.cloned().ok_or_else(|| {
             let method = path.rsplit('/').next().unwrap_or_default();
             Status::unimplemented(format!("unknown method {method} for service {service}"))
-        })?;
-        Ok((entry, method))
+        })
     }
 }
 
 impl<B> Service<Request<B>> for Api
 where
-    B: HttpBody<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<StdError> + Send + 'static,
+    B: Body<Data = bytes::Bytes> + Send + 'static,
 {
-    type Response = Response<Body>;
+    type Response = Response<Answer>;
     type Error = Infallible;
-    type Future = BoxFuture<Response<Body>, Infallible>;
+    type Future = BoxFuture<Response<Answer>, Infallible>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let (entry, method) = match self.find(request.uri().path()) {
-            Ok(found) => found,
-            Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
+        let served = match self.find(request.uri().path()) {
+            Ok(served) => served,
+            Err(status) => return Box::pin(std::future::ready(Ok(answer::refusal(status)))),
         };
         let (allowed, began) = (allowed(request.headers()), Instant::now());
         if let Some(deadline) = allowed.and_then(|allowed| began.checked_add(allowed)) {
             request.extensions_mut().insert(Deadline(deadline));
         }
-        let observer = self.observer.clone();
-        let told = method.clone();
-        let tell = move |code| {
-            if let Some(observer) = observer {
-                observer.called(&told, code, began.elapsed());
-            }
-        };
-        let trace = trace(request.headers());
-        let answer = Contained::new(shimkeeper::traced(trace, (entry.call)(request.map(Body::new))));
+        let telling = Telling::new(self.observer.clone(), served.path.clone(), began);
         Box::pin(async move {
-            let answered = match allowed {
-                None => Ok(answer.await),
-                Some(allowed) => tokio::time::timeout(allowed.saturating_add(GRACE), answer).await,
+            let work = pin!(served.answer(request));
+            let work = Contained::new(work);
+            let outcome = match allowed {
+                None => Ok(work.await),
+                Some(allowed) => tokio::time::timeout(allowed.saturating_add(GRACE), work).await,
             };
-            let response = match answered {
-                Ok(Some(Ok(response))) => response,
-                Ok(None) => contain::apology(&method).into_http(),
-                Err(_) => Status::deadline_exceeded("context deadline exceeded").into_http(),
+            let outcome = match outcome {
+                Ok(Some(outcome)) => outcome,
+                Ok(None) => Err(contain::apology(telling.method())),
+                Err(_) => Err(Status::deadline_exceeded("context deadline exceeded")),
             };
-            // An answer without a body says in its headers how the call went.
-            if let Some(code) = contain::code_in(response.headers()) {
-                tell(code);
-                return Ok(response);
-            }
-            Ok(response.map(|body| Body::new(WatchedBody::new(body, method, tell))))
+            Ok(answer::of(outcome, telling))
         })
+    }
+}
+
+impl Served {
+    /// Reads a request and does what it asks for, as a part of its client's trace.
+    async fn answer<B>(&self, request: Request<B>) -> Result<tonic::Response<Reply>, Status>
+    where
+        B: Body<Data = bytes::Bytes>,
+    {
+        let (http::request::Parts { headers, extensions, .. }, body) = request.into_parts();
+        let message = message::read(body).await?;
+        let trace = trace(&headers);
+        let request = tonic::Request::from_parts(MetadataMap::from_headers(headers), extensions, message);
+        shimkeeper::traced(trace, (self.call)(request)).await
     }
 }
 
@@ -141,13 +148,19 @@ fn trace(headers: &HeaderMap) -> shimkeeper::TraceContext {
 }
 
 impl Entry {
-    fn new(
+    /// A service with its methods; each has the name of what is called for it, as Rust has it.
+    fn new<const N: usize>(
         name: &'static str,
-        methods: &[&'static str],
-        call: impl Fn(Request<Body>) -> BoxFuture<Response<Body>, Infallible> + Send + Sync + 'static,
+        methods: [&'static str; N],
+        calls: [(&'static str, Method); N],
     ) -> Self {
-        let paths = methods.iter().map(|method| format!("/{name}/{method}").into()).collect();
-        Self { name, paths, call: Box::new(call) }
+        let served = calls.into_iter().map(|(called, call)| {
+            let called = called.replace('_', "");
+            let method = methods.iter().find(|method| method.eq_ignore_ascii_case(&called));
+            let method = method.expect("what is called has the name of a method");
+            Arc::new(Served { path: format!("/{name}/{method}").into(), call })
+        });
+        Self { name, methods: served.collect() }
     }
 }
 

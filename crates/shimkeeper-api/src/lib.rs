@@ -10,6 +10,7 @@
 //! [`Services`] makes an [`Api`], one `tower` service for a whole HTTP/2 connection. Who accepts connections, on which
 //! socket and with which limits, is not decided here.
 
+mod answer;
 mod caller;
 mod contain;
 mod containers;
@@ -20,6 +21,8 @@ mod health;
 mod introspection;
 mod keeper;
 mod leases;
+mod message;
+mod method;
 mod namespaces;
 mod records;
 mod sandbox_controller;
@@ -28,6 +31,7 @@ mod status;
 mod tasks;
 mod version;
 
+pub use answer::{Answer, refusal};
 pub use caller::Peer;
 pub use dispatch::{Api, Observer};
 

@@ -10,12 +10,11 @@ use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioIo;
-use shimkeeper_api::{Api, Peer};
+use shimkeeper_api::{Api, Peer, refusal};
 use shimkeeper_ttrpc::Stream;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::body::Body;
 
 use crate::accept::{self, Gate};
 use crate::calls::{Answer, Calls, Line};
@@ -115,7 +114,7 @@ fn peer(stream: &UnixStream) -> Option<Peer> {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Client {
-    type Response = Response<Answer<Body>>;
+    type Response = Response<Answer<shimkeeper_api::Answer>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -124,7 +123,7 @@ impl hyper::service::Service<Request<Incoming>> for Client {
             Ok(call) => call,
             Err(full) => {
                 let text = format!("this connection has {} calls in flight, and may have no more", full.most);
-                let refused = tonic::Status::resource_exhausted(text).into_http::<Body>();
+                let refused = refusal(tonic::Status::resource_exhausted(text));
                 return Box::pin(std::future::ready(Ok(refused.map(|body| Answer::new(body, None, None)))));
             }
         };

@@ -3,29 +3,38 @@
 
 use std::sync::Arc;
 
-use shimkeeper_proto::containerd::services::containers::v1 as containers;
-use shimkeeper_proto::containerd::services::events::v1 as events;
-use shimkeeper_proto::containerd::services::introspection::v1 as introspection;
-use shimkeeper_proto::containerd::services::leases::v1 as leases;
-use shimkeeper_proto::containerd::services::namespaces::v1 as namespaces;
-use shimkeeper_proto::containerd::services::sandbox::v1 as sandbox;
-use shimkeeper_proto::containerd::services::tasks::v1 as tasks;
-use shimkeeper_proto::containerd::services::version::v1 as version;
-use shimkeeper_proto::grpc::health::v1 as health;
-use shimkeeper_proto::shimkeeper::v1 as keeper;
-use tonic::codegen::Service as _;
+use shimkeeper_proto::containerd::services::containers::v1::{
+    self as containers, containers_server::Containers as _,
+};
+use shimkeeper_proto::containerd::services::events::v1::{self as events, events_server::Events as _};
+use shimkeeper_proto::containerd::services::introspection::v1::{
+    self as introspection, introspection_server::Introspection as _,
+};
+use shimkeeper_proto::containerd::services::leases::v1::{self as leases, leases_server::Leases as _};
+use shimkeeper_proto::containerd::services::namespaces::v1::{
+    self as namespaces, namespaces_server::Namespaces as _,
+};
+use shimkeeper_proto::containerd::services::sandbox::v1::{
+    self as sandbox, controller_server::Controller as _, store_server::Store as _,
+};
+use shimkeeper_proto::containerd::services::tasks::v1::{self as tasks, tasks_server::Tasks as _};
+use shimkeeper_proto::containerd::services::version::v1::{self as version, version_server::Version as _};
+use shimkeeper_proto::grpc::health::v1::{self as health, health_server::Health as _};
+use shimkeeper_proto::shimkeeper::v1::{self as keeper, keeper_server::Keeper as _};
 
 use super::Entry;
-use crate::events::feed::{self, Feed};
-use crate::{Inner, MAX_MESSAGE_BYTES};
+use crate::Inner;
+use crate::events::feed;
+use crate::method::{streaming, unary};
 
-/// One entry: a stub's server, the names of its service and methods, and what handles them.
+/// One entry: the names of a service and of its methods, what handles them, and how: with one answer each, or with a stream.
 macro_rules! entry {
-    ($($server:ident)::+, $service:path, $methods:path, $handler:expr) => {{
-        let server = $($server)::+::new($handler)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Entry::new($service, &$methods, move |request| server.clone().call(request))
+    ($name:path, $methods:path, $service:expr, [$($one:ident)*] $(, [$($many:ident)*])?) => {{
+        let service = Arc::new($service);
+        Entry::new($name, $methods, [
+            $((stringify!($one), unary(&service, |service, request| service.$one(request))),)*
+            $($((stringify!($many), streaming(&service, |service, request| service.$many(request))),)*)?
+        ])
     }};
 }
 
@@ -33,83 +42,86 @@ macro_rules! entry {
 pub(super) fn running(inner: &Arc<Inner>) -> Vec<Entry> {
     vec![
         entry!(
-            tasks::tasks_server::TasksServer,
             tasks::TASKS_SERVICE,
             tasks::TASKS_METHODS,
-            crate::tasks::TasksService(inner.clone())
+            crate::tasks::TasksService(inner.clone()),
+            [create start delete delete_process get list kill exec resize_pty close_io pause resume list_pids
+                checkpoint update metrics wait]
         ),
         events(inner),
         entry!(
-            introspection::introspection_server::IntrospectionServer,
             introspection::INTROSPECTION_SERVICE,
             introspection::INTROSPECTION_METHODS,
-            crate::introspection::IntrospectionService(inner.clone())
+            crate::introspection::IntrospectionService(inner.clone()),
+            [plugins server plugin_info]
         ),
         entry!(
-            version::version_server::VersionServer,
             version::VERSION_SERVICE,
             version::VERSION_METHODS,
-            crate::version::VersionService(inner.clone())
+            crate::version::VersionService(inner.clone()),
+            [version]
         ),
         entry!(
-            health::health_server::HealthServer,
             health::HEALTH_SERVICE,
             health::HEALTH_METHODS,
-            crate::health::HealthService(inner.clone())
+            crate::health::HealthService(inner.clone()),
+            [check],
+            [watch]
         ),
         entry!(
-            keeper::keeper_server::KeeperServer,
             keeper::KEEPER_SERVICE,
             keeper::KEEPER_METHODS,
-            crate::keeper::KeeperService(inner.clone())
+            crate::keeper::KeeperService(inner.clone()),
+            [adoption shims exit],
+            [events]
         ),
     ]
 }
 
-/// Events: all but the feed is the stub's.
+/// Events: a subscription has its messages as bytes already.
 fn events(inner: &Arc<Inner>) -> Entry {
-    let feed = Feed(inner.clone());
-    let server = events::events_server::EventsServer::new(crate::events::EventsService(inner.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    Entry::new(events::EVENTS_SERVICE, &events::EVENTS_METHODS, move |request| match request.uri().path() {
-        feed::PATH => feed.call(request),
-        _ => server.clone().call(request),
-    })
+    let service = Arc::new(crate::events::EventsService(inner.clone()));
+    let calls = [
+        ("publish", unary(&service, |service, request| service.publish(request))),
+        ("forward", unary(&service, |service, request| service.forward(request))),
+        ("subscribe", feed::method(inner.clone())),
+    ];
+    Entry::new(events::EVENTS_SERVICE, events::EVENTS_METHODS, calls)
 }
 
 /// What is about records.
 pub(super) fn records(inner: &Arc<Inner>) -> Vec<Entry> {
     vec![
         entry!(
-            containers::containers_server::ContainersServer,
             containers::CONTAINERS_SERVICE,
             containers::CONTAINERS_METHODS,
-            crate::containers::ContainersService(inner.clone())
+            crate::containers::ContainersService(inner.clone()),
+            [get list create update delete],
+            [list_stream]
         ),
         entry!(
-            leases::leases_server::LeasesServer,
             leases::LEASES_SERVICE,
             leases::LEASES_METHODS,
-            crate::leases::LeasesService(inner.clone())
+            crate::leases::LeasesService(inner.clone()),
+            [create delete list add_resource delete_resource list_resources]
         ),
         entry!(
-            namespaces::namespaces_server::NamespacesServer,
             namespaces::NAMESPACES_SERVICE,
             namespaces::NAMESPACES_METHODS,
-            crate::namespaces::NamespacesService(inner.clone())
+            crate::namespaces::NamespacesService(inner.clone()),
+            [get list create update delete]
         ),
         entry!(
-            sandbox::store_server::StoreServer,
             sandbox::STORE_SERVICE,
             sandbox::STORE_METHODS,
-            crate::sandbox_store::SandboxStoreService(inner.clone())
+            crate::sandbox_store::SandboxStoreService(inner.clone()),
+            [create update delete list get]
         ),
         entry!(
-            sandbox::controller_server::ControllerServer,
             sandbox::CONTROLLER_SERVICE,
             sandbox::CONTROLLER_METHODS,
-            crate::sandbox_controller::SandboxControllerService(inner.clone())
+            crate::sandbox_controller::SandboxControllerService(inner.clone()),
+            [create start platform stop wait status shutdown metrics update]
         ),
     ]
 }
