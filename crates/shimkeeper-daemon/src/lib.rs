@@ -13,6 +13,7 @@ mod memory;
 mod metrics;
 mod notify;
 mod observers;
+mod open_files;
 mod run;
 mod server;
 mod signals;

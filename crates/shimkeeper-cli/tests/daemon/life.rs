@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From READY to the end, and what signals do in between.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use shimkeeper_testkit::TestDirs;
 
-use crate::support::{Daemon, PATIENCE, flags, mode, output, plain, until};
+use crate::support::{BINARY, Daemon, PATIENCE, flags, mode, output, plain, until};
 
 #[test]
 fn it_tells_its_service_manager_when_it_serves_and_when_it_stops() {
@@ -154,4 +155,28 @@ fn nothing_wakes_it_up_when_nothing_happens() {
         // A thread that ends takes its count with it; and that is no rest yet.
         switches().checked_sub(before).filter(|switches| *switches <= 4).map(drop)
     });
+}
+
+#[test]
+fn it_may_open_more_files_than_its_shims() {
+    let daemon = Daemon::start_as(|dirs| {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "ulimit -Sn 300 && ulimit -Hn 600 && exec \"$0\" \"$@\"", BINARY, "daemon"]);
+        command.args(flags(dirs));
+        command
+    });
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(open_files.split_whitespace().take(2).collect::<Vec<_>>(), ["600", "600"]);
+    daemon.logged("few files may be open");
+
+    let shim = daemon.dirs.path().join("containerd-shim-limits-v1");
+    let script = "#!/bin/sh\necho soft $(ulimit -Sn) hard $(ulimit -Hn) >&2\nexit 1\n";
+    std::fs::write(&shim, script).unwrap();
+    std::fs::set_permissions(&shim, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut run = Command::new(BINARY);
+    run.args(["run", "-d", "--rootfs", "/", "--address"]).arg(daemon.address());
+    run.arg("--runtime").arg(&shim).arg("/bin/true");
+    let (_, _, told) = output(&mut run);
+    assert!(told.contains("soft 300 hard 600"), "{told}");
 }

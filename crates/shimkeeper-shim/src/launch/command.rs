@@ -3,6 +3,7 @@
 
 use std::process::Stdio;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::process::Command;
 
 use super::{Action, LaunchContext};
@@ -43,10 +44,29 @@ pub(super) fn for_task(binary: &ShimBinary, action: Action, cx: &LaunchContext, 
     }
     // Last, so that no configuration hides whose process it is.
     command.env(MARK, cx.mark.to_string());
+    if let Some(open_files) = cx.open_files {
+        limit_open_files(&mut command, open_files);
+    }
     command
 }
 
-/// The binary, in a process group of its own, with pipes. No `pre_exec`: that would turn the spawn into a fork.
+/// Starts it with this soft limit, as far as the hard one goes. Only where it is another than ours: with something to
+/// do between, the spawn is a fork, which copies our tables of pages.
+#[expect(
+    unsafe_code,
+    reason = "what runs in a child before it is another program must be promised to be harmless"
+)]
+fn limit_open_files(command: &mut Command, soft: u64) {
+    let limit = move || {
+        let hard = getrlimit(Resource::Nofile).maximum;
+        let current = Some(hard.map_or(soft, |hard| hard.min(soft)));
+        Ok(setrlimit(Resource::Nofile, Rlimit { current, maximum: hard })?)
+    };
+    // SAFETY: two system calls; nothing is allocated, no lock is taken.
+    unsafe { command.pre_exec(limit) };
+}
+
+/// The binary, in a process group of its own, with pipes.
 pub(super) fn plain(binary: &ShimBinary) -> Command {
     let mut command = Command::new(binary.path());
     for name in OF_THE_SERVICE_MANAGER {
