@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 
-use bytes::{BufMut as _, Bytes};
+use bytes::{Buf as _, BufMut as _, Bytes};
 use http_body::Body;
 use prost::Message;
 use tonic::{Request, Status};
@@ -30,7 +30,11 @@ pub(crate) async fn read<B: Body<Data = Bytes>>(body: B) -> Result<Bytes, Status
     let missing =
         if whole.is_empty() { "Missing request message." } else { "Unexpected EOF decoding stream." };
     match length(&whole) {
-        Some(length) if whole.len() == PREFIX + length => Ok(Bytes::from(whole).slice(PREFIX..)),
+        Some(length) if whole.len() == PREFIX + length => {
+            let mut message = Bytes::from(whole);
+            message.advance(PREFIX);
+            Ok(message)
+        }
         _ => Err(Status::internal(missing)),
     }
 }

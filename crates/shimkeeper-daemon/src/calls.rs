@@ -6,15 +6,15 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::spans;
-use tokio::time::sleep;
 
 /// What all connections have in common.
 #[derive(Clone, Debug)]
@@ -25,7 +25,11 @@ pub(crate) struct Calls {
 #[derive(Debug)]
 struct Shared {
     /// How many with an end are in flight.
-    brief: watch::Sender<usize>,
+    brief: AtomicUsize,
+    /// How often that was another number: each call counts twice.
+    moves: AtomicU64,
+    /// There are some where there were none, or the other way round.
+    turned: Notify,
     most_per_connection: AtomicUsize,
 }
 
@@ -60,8 +64,14 @@ pub(crate) struct Answer<B> {
 
 impl Calls {
     pub(crate) fn new(most_per_connection: usize) -> Self {
-        let most_per_connection = AtomicUsize::new(most_per_connection);
-        Self { shared: Arc::new(Shared { brief: watch::Sender::new(0), most_per_connection }) }
+        Self {
+            shared: Arc::new(Shared {
+                brief: AtomicUsize::new(0),
+                moves: AtomicU64::new(0),
+                turned: Notify::new(),
+                most_per_connection: AtomicUsize::new(most_per_connection),
+            }),
+        }
     }
 
     /// From now on as many at a time on one connection.
@@ -71,33 +81,59 @@ impl Calls {
 
     /// Waits until every call that has an end has come to it. Cancel safe.
     pub(crate) async fn idle(&self) {
-        // The sender is here, so there always is one.
-        let _ = self.shared.brief.subscribe().wait_for(|brief| *brief == 0).await;
+        self.until(|| self.brief() == 0).await;
     }
 
     /// Waits until something is called, and then until nothing has been called for a while. Cancel safe.
     pub(crate) async fn quiet_again(&self, for_so_long: Duration) {
-        let mut brief = self.shared.brief.subscribe();
-        // The sender is here, so there always is one.
-        let _ = brief.changed().await;
-        loop {
-            brief.mark_unchanged();
+        let mut moves = self.moves();
+        self.until(|| self.moves() != moves).await;
+        while self.moves() != moves || self.brief() > 0 {
             // Not woken by each call: looks back after the time.
+            moves = self.moves();
             sleep(for_so_long).await;
-            if !brief.has_changed().unwrap_or(false) && *brief.borrow() == 0 {
-                return;
-            }
         }
     }
 
     /// How many with an end are in flight.
     pub(crate) fn brief(&self) -> usize {
-        *self.shared.brief.borrow()
+        self.shared.brief.load(Ordering::Relaxed)
+    }
+
+    fn moves(&self) -> u64 {
+        self.shared.moves.load(Ordering::Relaxed)
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) {
+        loop {
+            // It hears of every turn from here on.
+            let turned = self.shared.turned.notified();
+            if is_so() {
+                return;
+            }
+            turned.await;
+        }
     }
 
     /// For a new connection.
     pub(crate) fn line(&self) -> Line {
         Line { calls: self.clone(), in_flight: Arc::default() }
+    }
+}
+
+impl Shared {
+    fn begun(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        if self.brief.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.turned.notify_waiters();
+        }
+    }
+
+    fn ended(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        if self.brief.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.turned.notify_waiters();
+        }
     }
 }
 
@@ -109,7 +145,7 @@ impl Line {
         self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).map_err(|_| Full { most })?;
         let is_brief = has_end(path);
         if is_brief {
-            self.calls.shared.brief.send_modify(|brief| *brief += 1);
+            self.calls.shared.begun();
         }
         Ok(InFlight { calls: self.calls.clone(), of_line: self.in_flight.clone(), is_brief })
     }
@@ -119,7 +155,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.of_line.fetch_sub(1, Ordering::Relaxed);
         if self.is_brief {
-            self.calls.shared.brief.send_modify(|brief| *brief -= 1);
+            self.calls.shared.ended();
         }
     }
 }

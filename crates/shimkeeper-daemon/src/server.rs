@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -15,12 +16,13 @@ use shimkeeper_ttrpc::Stream;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::codegen::Service;
 
 use crate::accept::{self, Gate};
-use crate::calls::{Answer, Calls, Line};
+use crate::calls::{Answer, Calls, InFlight, Line};
 use crate::error::DaemonError;
 use crate::socket::Socket;
-use crate::spans::Spans;
+use crate::spans::{self, Spans};
 
 /// The largest list of headers of a call, in bytes: what containerd's clients send has less than a hundredth of it.
 const HEADERS: u32 = 64 << 10;
@@ -40,6 +42,13 @@ struct Client {
     spans: Option<Spans>,
     peer: Option<Peer>,
     line: Line,
+}
+
+/// A call, until it is answered.
+struct Answering {
+    answer: <Api as Service<Request<Incoming>>>::Future,
+    call: Option<InFlight>,
+    span: Option<spans::Request>,
 }
 
 /// Runs what belongs to a connection as tasks of the server.
@@ -116,29 +125,39 @@ fn peer(stream: &UnixStream) -> Option<Peer> {
 impl hyper::service::Service<Request<Incoming>> for Client {
     type Response = Response<Answer<shimkeeper_api::Answer>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answering;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
         let call = match self.line.begin(request.uri().path()) {
             Ok(call) => call,
             Err(full) => {
                 let text = format!("this connection has {} calls in flight, and may have no more", full.most);
                 let refused = refusal(tonic::Status::resource_exhausted(text));
-                return Box::pin(std::future::ready(Ok(refused.map(|body| Answer::new(body, None, None)))));
+                return Answering {
+                    answer: Box::pin(std::future::ready(Ok(refused))),
+                    call: None,
+                    span: None,
+                };
             }
         };
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
-        let mut span = self.spans.as_ref().map(|spans| spans.request(&mut request));
-        let answer = tonic::codegen::Service::call(&mut self.api.clone(), request);
-        Box::pin(async move {
-            let answer = answer.await?;
-            if let Some(span) = &mut span {
-                span.told(answer.headers());
-            }
-            Ok(answer.map(|body| Answer::new(body, Some(call), span)))
-        })
+        let span = self.spans.as_ref().map(|spans| spans.request(&mut request));
+        Answering { answer: Service::call(&mut self.api.clone(), request), call: Some(call), span }
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Answer<shimkeeper_api::Answer>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(self.answer.as_mut().poll(cx))?;
+        let (call, mut span) = (self.call.take(), self.span.take());
+        if let Some(span) = &mut span {
+            span.told(answer.headers());
+        }
+        Poll::Ready(Ok(answer.map(|body| Answer::new(body, call, span))))
     }
 }
 
