@@ -94,6 +94,17 @@ impl Env {
         }
     }
 
+    /// The same for whoever has time, while the manager does not leave.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub(crate) async fn journaled_in_time(&self) -> bool {
+        match &self.journaling {
+            Some(journaling) => journaling.settled_in_time(self.scope.detach_token()).await,
+            None => true,
+        }
+    }
+
     /// Asks a shim with this binary something, and tells whoever observes how it went.
     ///
     /// # Cancel safety

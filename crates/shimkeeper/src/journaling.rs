@@ -11,9 +11,9 @@
 //! number that a crash could take back. A disk that is full or broken costs the journal its events, as a gap that is
 //! told, and nobody else anything.
 //!
-//! It appends at once if somebody waits for that: a reader, or who must not forget an event before it is kept. Else a
-//! moment later, together with what comes until then: the events of a task come close together, and an fsync costs more
-//! than all of them. A manager that is killed in that moment leaves a gap, as it always did.
+//! It appends at once if somebody waits for that: a reader, or who is about to remove what an event could be told from
+//! again. Else a moment later, together with what comes until then: the events of a task come close together, and an fsync
+//! costs more than all of them. A manager that is killed in that moment leaves a gap, as it always did.
 
 mod backlog;
 mod known;
@@ -29,6 +29,7 @@ use shimkeeper_events::{
     Envelope, Exchange, Filters, Journal, JournalError, JournalLimits, Limits, Replay, Subscription,
 };
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Cause, Refused};
 use crate::scope::Scope;
@@ -131,9 +132,25 @@ impl Journaling {
     /// Yes.
     pub(crate) async fn settled(&self) -> bool {
         let came = lock(&self.backlog).came();
-        let mut settled = self.settled.subscribe();
         self.wanted.fetch_max(came, Ordering::Relaxed);
         self.hurry.notify_one();
+        self.came_to_an_end(came).await
+    }
+
+    /// The same for whoever has time: events that come meanwhile are kept together with these. `leaving` ends that.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub(crate) async fn settled_in_time(&self, leaving: &CancellationToken) -> bool {
+        let came = lock(&self.backlog).came();
+        match leaving.run_until_cancelled(self.came_to_an_end(came)).await {
+            Some(settled) => settled,
+            None => self.settled().await,
+        }
+    }
+
+    async fn came_to_an_end(&self, came: u64) -> bool {
+        let mut settled = self.settled.subscribe();
         let waited = tokio::time::timeout(PATIENCE, settled.wait_for(|settled| *settled >= came)).await;
         waited.is_ok_and(|settled| settled.is_ok())
     }

@@ -107,6 +107,11 @@ impl Ledger {
         book
     }
 
+    /// Whether every end that is known is in that book.
+    pub(crate) fn has_same_ends(&self, other: &Book) -> bool {
+        self.read(|book| book.has_same_ends(other))
+    }
+
     /// The shim has made the task; its init has this pid.
     pub(crate) fn created(&self, pid: u32) {
         self.change(|book| (book.init.pid, book.made) = (pid, true));

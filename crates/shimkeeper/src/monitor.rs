@@ -141,9 +141,9 @@ async fn tell_after_execs(shim: &Arc<Shim>) {
 }
 
 /// Makes durable what has been announced, so that a restart does not announce it again. Not before it is in the journal:
-/// a restart in between announces it once more, and never not at all.
+/// a restart in between announces it once more, and never not at all. Nobody waits for it.
 pub(crate) async fn told(shim: &Arc<Shim>) {
-    if shim.env.journaled().await {
+    if shim.env.journaled_in_time().await {
         crate::failpoint::hit("C8-journaled");
         persist(shim).await;
     }
@@ -180,6 +180,14 @@ async fn ask(
         at: at.unwrap_or_else(SystemTime::now),
         provenance: Provenance::Observed,
     }))
+}
+
+/// Makes the ends that are known durable before a shim that is asked to forget a process does so. What else has changed is
+/// written with the next change.
+pub(crate) async fn persist_ends(shim: &Arc<Shim>) {
+    if !shim.record.has_ends_of(&shim.ledger) {
+        persist(shim).await;
+    }
 }
 
 /// Makes an exit durable before it is announced.

@@ -358,7 +358,7 @@ pub(crate) async fn delete_exec(shim: &Arc<Shim>, id: &ExecId, limit: Limit) -> 
     }
     shim.drain_output(&process);
     // The shim is about to forget it, and whoever waited may have been told already.
-    monitor::persist(shim).await;
+    monitor::persist_ends(shim).await;
     let request = wire::DeleteRequest { id: shim.key.id.to_string(), exec_id: id.to_string() };
     let _deleting = shim.ledger.deleting(&process);
     let deadline = limit.begin().cap(shim.deadlines().delete);
@@ -370,7 +370,7 @@ pub(crate) async fn delete_exec(shim: &Arc<Shim>, id: &ExecId, limit: Limit) -> 
     let reported = exit_of(&answer, was_started).unwrap_or_else(|| Exit::unknown(0, SystemTime::now()));
     exits::record(shim, &process, reported);
     // Also where somebody else has recorded it, who may still wait for the disk.
-    monitor::persist(shim).await;
+    monitor::persist_ends(shim).await;
     let exit = shim.ledger.exit(&process).unwrap_or(reported);
     if was_started {
         publish::decided(shim, None, |ledger| ledger.announce_exit(&process));

@@ -15,7 +15,7 @@ use shimkeeper_core::Incarnation;
 use shimkeeper_shim::{BootId, BootstrapParams, Bundle, BundleError, Cgroup, Durability, ProcessIdentity};
 
 use crate::error::{Cause, Error, Step};
-use crate::ledger::Book;
+use crate::ledger::{Book, Ledger};
 use crate::scope::Scope;
 
 /// The record's name in the bundle.
@@ -164,6 +164,12 @@ impl RecordFile {
         .await
     }
 
+    /// Whether the file has the end of every process that the ledger has.
+    pub(crate) fn has_ends_of(&self, ledger: &Ledger) -> bool {
+        let ends_are_saved = |page: &Page| page.is_saved && ledger.has_same_ends(&page.record.book);
+        self.page.try_lock().is_ok_and(|page| ends_are_saved(&page))
+    }
+
     /// Changes the record and returns when that is durable.
     ///
     /// # Cancel safety
@@ -218,7 +224,6 @@ mod tests {
     use shimkeeper_shim::{BundleDraft, BundleSpec, StateDirs};
 
     use super::*;
-    use crate::ledger::Ledger;
 
     #[tokio::test]
     async fn what_waited_for_its_turn_does_not_write_over_what_is_newer() {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shimkeeper_core::{ExecId, Exit, Incarnation, ProcessKey, TaskKey};
+use shimkeeper_core::{Any, ExecId, Exit, Incarnation, ProcessKey, TaskKey};
 use shimkeeper_proto::containerd::runc::v1::ProcessDetails;
 use shimkeeper_proto::containerd::task::v3 as wire;
 use shimkeeper_proto::google::protobuf;
@@ -261,13 +261,21 @@ impl Task {
     /// # Cancel safety
     /// Yes.
     pub async fn stats(&self) -> Result<Stats, Error> {
+        self.raw_stats().await.map(Stats::decode)
+    }
+
+    /// The same as the shim says it, for whoever passes it on.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub async fn raw_stats(&self) -> Result<Any, Error> {
         let request = wire::StatsRequest { id: self.id() };
         let deadline = self.limit.begin().cap(self.shim.deadlines().query);
         let answer = self
             .shim
             .call("Stats", deadline, |c, call| async move { c.stats(&call, &request).await })
             .await?;
-        Ok(Stats::decode(answer.stats.map(convert::from_any).unwrap_or_default()))
+        Ok(answer.stats.map(convert::from_any).unwrap_or_default())
     }
 
     /// Sets the size of its terminal, in characters.

@@ -51,11 +51,11 @@ pub(super) async fn states(tasks: Vec<Task>) -> Vec<wire::Process> {
 /// What each uses.
 pub(super) async fn metrics(tasks: Vec<Task>) -> Vec<Metric> {
     each(tasks, |task| async move {
-        let stats = task.stats().await?;
+        let stats = task.raw_stats().await?;
         Ok(Metric {
             timestamp: Some(convert::timestamp(SystemTime::now())),
             id: task.key().id.to_string(),
-            data: Some(convert::any(stats.raw)),
+            data: Some(convert::any(stats)),
         })
     })
     .await

@@ -160,9 +160,9 @@ impl Cgroup {
     /// How many of its processes the kernel has killed for want of memory; `None` if it does not say.
     pub fn oom_kills(&self) -> Option<u64> {
         let memory = self.0.memory.as_ref()?;
-        ["memory.events", "memory.oom_control"]
-            .into_iter()
-            .find_map(|file| oom_kills(&read_virtual_text(memory.join(file)).ok()?))
+        // Version 2 has one directory for all that is known of a group.
+        let file = if *memory == self.0.dir { "memory.events" } else { "memory.oom_control" };
+        oom_kills(&read_virtual_text(memory.join(file)).ok()?)
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {

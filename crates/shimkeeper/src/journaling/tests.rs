@@ -64,6 +64,26 @@ async fn whoever_waits_waits_for_no_other_event() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_has_time_waits_for_others_unless_the_manager_leaves() {
+    let kept = Kept::open().await;
+    let began = Instant::now();
+    kept.take(2);
+    assert!(kept.journaling.settled_in_time(kept.scope.detach_token()).await);
+    assert_eq!(began.elapsed(), GATHER);
+
+    let began = Instant::now();
+    kept.take(3);
+    let leaving = async {
+        sleep(SOON).await;
+        kept.scope.start_detach();
+    };
+    let settled = kept.journaling.settled_in_time(kept.scope.detach_token());
+    assert!(tokio::join!(settled, leaving).0);
+    assert_eq!(began.elapsed(), SOON);
+    kept.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_reads_is_shown_each_event_at_once() {
     let kept = Kept::open().await;
     let (_, mut tail) = kept.journaling.read(None).unwrap();

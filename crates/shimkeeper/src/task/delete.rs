@@ -57,7 +57,7 @@ async fn try_again(shim: &Shim) -> State {
 async fn ask(shim: &Arc<Shim>) -> Result<(), Error> {
     shim.drain_output(&ProcessKey::Init);
     // The shim is about to forget it, and whoever waited may have been told already.
-    monitor::persist(shim).await;
+    monitor::persist_ends(shim).await;
     let request = DeleteRequest { id: shim.key.id.to_string(), exec_id: String::new() };
     let deadline = shim.deadlines().delete;
     let answer =

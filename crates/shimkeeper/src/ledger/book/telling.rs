@@ -48,6 +48,13 @@ impl Book {
         notices
     }
 
+    /// Whether every end that is known here is known there.
+    pub(crate) fn has_same_ends(&self, other: &Self) -> bool {
+        let all = self.execs.iter().map(|(id, exec)| (exec, other.execs.get(id)));
+        let mut all = all.chain([(&self.init, Some(&other.init))]);
+        all.all(|(here, there)| here.exit.is_none() || there.is_some_and(|there| there.exit == here.exit))
+    }
+
     /// The processes whose end is known, and owed to the public; execs first.
     pub(crate) fn ended(&self) -> Vec<ProcessKey> {
         let execs = self.execs.iter().filter(|(_, exec)| exec.was_started());

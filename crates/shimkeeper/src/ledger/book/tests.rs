@@ -45,6 +45,21 @@ fn a_second_exit_is_dropped_also_after_the_exec_was_deleted() {
 }
 
 #[test]
+fn a_book_has_the_same_ends_whatever_else_is_told() {
+    let mut book = Book::default();
+    book.ingest(Fact::ExecStarted("a".parse().unwrap(), 8));
+    let before = book.clone();
+    assert!(book.has_same_ends(&Book::default()), "nothing has ended");
+    book.record_exit(&exec("a"), exit(8, 1));
+    assert!(!book.has_same_ends(&before) && !book.has_same_ends(&Book::default()));
+    let with_end = book.clone();
+    book.announce_exit(&exec("a"));
+    assert!(book != with_end && book.has_same_ends(&with_end));
+    book.record_exit(&ProcessKey::Init, exit(7, 0));
+    assert!(!book.has_same_ends(&with_end));
+}
+
+#[test]
 fn late_reports_of_a_deleted_exec_neither_revive_it_nor_touch_the_next_of_its_id() {
     let id: ExecId = "a".parse().unwrap();
     let late = || {
