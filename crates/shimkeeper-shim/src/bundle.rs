@@ -31,6 +31,13 @@ pub struct Bundle {
     held: Option<Arc<Dir>>,
 }
 
+/// The bundles of one tree, with the directory that they are in held open: for reading many in a row.
+#[derive(Debug)]
+pub struct Bundles {
+    dirs: StateDirs,
+    tasks: Dir,
+}
+
 /// Why a bundle could not be made, read or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
@@ -83,22 +90,10 @@ impl Bundle {
     /// # Errors
     /// [`BundleError::NotFound`] if there is none.
     pub fn open(dirs: &StateDirs, key: &TaskKey) -> Result<Self, BundleError> {
-        Ok(Self::open_held(dirs, key)?.released())
-    }
-
-    /// The same, with its directory open, so that what is done to it in a row is cheap. Not to be kept for longer: see
-    /// [`Bundle::released`].
-    ///
-    /// # Errors
-    /// As [`Bundle::open`].
-    pub fn open_held(dirs: &StateDirs, key: &TaskKey) -> Result<Self, BundleError> {
-        let mut bundle = Self { dirs: dirs.clone(), key: key.clone(), held: None };
-        match bundle.handle() {
-            Ok(dir) => bundle.held = Some(dir),
-            Err(error) if error.is(Errno::NOENT) => return Err(BundleError::NotFound { key: key.clone() }),
-            Err(error) => return Err(BundleError::Fs(error)),
+        match dirs.state_tasks() {
+            Ok(tasks) => Ok(Bundles { dirs: dirs.clone(), tasks }.get(key)?.released()),
+            Err(error) => Err(BundleError::of_opening(error, key)),
         }
-        Ok(bundle)
     }
 
     /// The bundle with its directory not open: held open, it could not be unmounted, and costs a descriptor.
@@ -156,7 +151,7 @@ impl Bundle {
         Ok(self.handle()?.write_atomic(name, bytes, mode, durability)?)
     }
 
-    /// Opened anew each time, unless it is [held open](Bundle::open_held).
+    /// Opened anew each time, unless it is held open.
     pub(crate) fn handle(&self) -> Result<Arc<Dir>, FsError> {
         match &self.held {
             Some(dir) => Ok(Arc::clone(dir)),
@@ -165,9 +160,37 @@ impl Bundle {
     }
 }
 
+// === impl Bundles ===
+
+impl Bundles {
+    /// Those of these directories.
+    ///
+    /// # Errors
+    /// [`BundleError`] if they are in no directory that can be opened.
+    pub fn open(dirs: &StateDirs) -> Result<Self, BundleError> {
+        Ok(Self { dirs: dirs.clone(), tasks: dirs.state_tasks()? })
+    }
+
+    /// The bundle of this task, with its directory open, so that what is done to it in a row is cheap. Not to be kept for
+    /// longer: see [`Bundle::released`].
+    ///
+    /// # Errors
+    /// As [`Bundle::open`].
+    pub fn get(&self, key: &TaskKey) -> Result<Bundle, BundleError> {
+        match self.tasks.open_dir(dirs::relative(key)) {
+            Ok(dir) => Ok(Bundle { dirs: self.dirs.clone(), key: key.clone(), held: Some(Arc::new(dir)) }),
+            Err(error) => Err(BundleError::of_opening(error, key)),
+        }
+    }
+}
+
 // === impl BundleError ===
 
 impl BundleError {
+    fn of_opening(error: FsError, key: &TaskKey) -> Self {
+        if error.is(Errno::NOENT) { Self::NotFound { key: key.clone() } } else { Self::Fs(error) }
+    }
+
     /// The path that is in the way, where there is one.
     pub fn path(&self) -> Option<&Path> {
         match self {

@@ -113,13 +113,17 @@ impl ProcessIdentity {
     /// # Errors
     /// [`IdentityError`] if that cannot be found out; it may be either then.
     pub fn is_alive(&self) -> Result<bool, IdentityError> {
+        Ok(self.stat_if_alive()?.is_some())
+    }
+
+    fn stat_if_alive(&self) -> Result<Option<Stat>, IdentityError> {
         if self.boot_id != BootId::current()? {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some(stat) = stat(self.pid)? else { return Ok(false) };
+        let Some(stat) = stat(self.pid)? else { return Ok(None) };
         // The first thread may have ended while others still hold what the process has open.
         let has_ended = matches!(stat.state, b'Z' | b'X' | b'x') && stat.threads <= 1;
-        Ok(stat.start_time == self.start_time && !has_ended)
+        Ok((stat.start_time == self.start_time && !has_ended).then_some(stat))
     }
 
     /// When it was started, by the clock as it is now; to about a hundredth of a second.

@@ -27,7 +27,7 @@ mod trace;
 pub use address::{Address, AddressError};
 pub use api::{ApiError, TaskApi};
 pub use bootstrap::{BootstrapError, BootstrapFileError, BootstrapParams};
-pub use bundle::{Bundle, BundleDraft, BundleError, BundleSpec, Swept};
+pub use bundle::{Bundle, BundleDraft, BundleError, BundleSpec, Bundles, Swept};
 pub use call::{Call, CallError, Cause};
 pub use connection::{CloseReason, Connection, LongAnswer};
 pub use dial::{DialError, DialMode};

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shimkeeper_core::{Incarnation, TaskKey};
-use shimkeeper_shim::BundleError;
+use shimkeeper_shim::{BundleError, Bundles};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -102,10 +102,15 @@ fn read(env: &Arc<Env>, found: Vec<Found>) -> (mpsc::UnboundedReceiver<Found>, J
     let job = env.scope.spawn_blocking(move || {
         // Also after a panic.
         let seated = own.all_are_seated.clone().drop_guard();
+        let (tasks, sandboxes) = (Bundles::open(&own.dirs), Bundles::open(&own.sandbox_dirs));
         for mut bundle in found {
-            // A panic is this bundle's alone, which is looked at again by itself.
-            let papers = || Papers::read(&own.logs, own.dirs_of(bundle.role), &bundle.key);
-            bundle.papers = catch_unwind(AssertUnwindSafe(papers)).ok();
+            let bundles = match bundle.role {
+                Role::Task => &tasks,
+                Role::Sandbox => &sandboxes,
+            };
+            // What fails, or panics, is this bundle's alone, which is looked at again by itself.
+            let papers = || Some(Papers::read(&own.logs, bundles.as_ref().ok()?, &bundle.key));
+            bundle.papers = catch_unwind(AssertUnwindSafe(papers)).ok().flatten();
             let address = bundle.papers.as_ref().and_then(|papers| papers.as_ref().ok()?.address());
             bundle.seat = address.and_then(|at| own.groups.seat(&bundle.key.namespace, at).ok());
             if hand_on.send(bundle).is_err() {

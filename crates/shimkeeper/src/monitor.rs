@@ -163,6 +163,7 @@ async fn ask(
             shim.env.rush_is_over.cancelled().await;
             let _turn = shim.env.late_turn.acquire().await;
             tokio::task::yield_now().await;
+            shim.check_cgroup();
         })
         .await;
     }

@@ -225,6 +225,20 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn another_version_is_told_from_damage() {
+        let record = Record::new(Incarnation::fresh(), BootId::current().unwrap(), Path::new("/shim"));
+        let bytes = String::from_utf8(form::encode(&record)).unwrap();
+        assert_eq!(form::decode(bytes.as_bytes()).unwrap().incarnation, record.incarnation);
+        let alike = bytes.replace("\"version\": 1", "\"version\": 2");
+        for newer in [alike.as_str(), r#"{"version":2,"all":"new"}"#] {
+            assert!(matches!(form::decode(newer.as_bytes()), Err(RecordError::Version(2))), "{newer}");
+        }
+        for damaged in ["{", "{}", r#"{"version":1}"#, &bytes[..bytes.len() - 4]] {
+            assert!(matches!(form::decode(damaged.as_bytes()), Err(RecordError::Damaged(_))), "{damaged}");
+        }
+    }
+
     #[tokio::test]
     async fn what_waited_for_its_turn_does_not_write_over_what_is_newer() {
         let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();

@@ -50,16 +50,21 @@ impl BootId {
 impl FromStr for BootId {
     type Err = ParseBootIdError;
     fn from_str(text: &str) -> Result<Self, ParseBootIdError> {
-        let bytes = text.as_bytes();
-        let shaped = bytes.len() == TEXT_LEN
-            && bytes.iter().enumerate().all(|(at, byte)| {
-                if DASHES.contains(&at) { *byte == b'-' } else { byte.is_ascii_hexdigit() }
-            });
-        if !shaped {
+        if text.len() != TEXT_LEN {
             return Err(ParseBootIdError);
         }
-        let digits: String = text.split('-').collect();
-        u128::from_str_radix(&digits, 16).map(Self).map_err(|_| ParseBootIdError)
+        let mut id = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            if DASHES.contains(&at) {
+                if byte != b'-' {
+                    return Err(ParseBootIdError);
+                }
+                continue;
+            }
+            let digit = char::from(byte).to_digit(16).ok_or(ParseBootIdError)?;
+            id = id << 4 | u128::from(digit);
+        }
+        Ok(Self(id))
     }
 }
 

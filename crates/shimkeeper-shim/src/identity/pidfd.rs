@@ -53,21 +53,22 @@ impl Pidfd {
     /// # Errors
     /// [`IdentityError`] if that cannot be found out.
     pub fn open(identity: &ProcessIdentity) -> Result<Option<Self>, IdentityError> {
-        Self::open_if(identity, || Ok(ProcessIdentity::of(identity.pid)? == Some(*identity)))
+        let is_meant = || Ok((ProcessIdentity::of(identity.pid)? == Some(*identity)).then_some(()));
+        Ok(Self::open_if(identity, is_meant)?.map(|(this, ())| this))
     }
 
-    /// The same; `None` also if it has ended and waits for its parent.
+    /// The same, and the pid of its parent; `None` also if it has ended and waits for that.
     ///
     /// # Errors
     /// As [`Pidfd::open`].
-    pub fn open_living(identity: &ProcessIdentity) -> Result<Option<Self>, IdentityError> {
-        Self::open_if(identity, || identity.is_alive())
+    pub fn open_living(identity: &ProcessIdentity) -> Result<Option<(Self, u32)>, IdentityError> {
+        Self::open_if(identity, || Ok(identity.stat_if_alive()?.map(|stat| stat.parent)))
     }
 
-    fn open_if(
+    fn open_if<T>(
         identity: &ProcessIdentity,
-        is_meant: impl FnOnce() -> Result<bool, IdentityError>,
-    ) -> Result<Option<Self>, IdentityError> {
+        is_meant: impl FnOnce() -> Result<Option<T>, IdentityError>,
+    ) -> Result<Option<(Self, T)>, IdentityError> {
         let Some(pid) = i32::try_from(identity.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
         let fd = match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
             Ok(fd) => fd,
@@ -76,7 +77,7 @@ impl Pidfd {
             Err(errno) => return Err(identity.failed("open", errno.into())),
         };
         // Opened first and compared then: whoever has the pid now is the one that was opened.
-        Ok(is_meant()?.then_some(Self { fd, identity: *identity }))
+        Ok(is_meant()?.map(|seen| (Self { fd, identity: *identity }, seen)))
     }
 
     /// Whose it is.

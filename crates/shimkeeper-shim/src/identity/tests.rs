@@ -92,8 +92,12 @@ fn a_child_descends_from_its_parent_and_carries_its_own_mark_only() {
     assert!(!parent.descends_from(&identity).unwrap());
     assert!(carries_mark(&identity, mark) && !carries_mark(&identity, Incarnation::fresh()));
     assert!(!carries_mark(&parent, mark));
+    let held = Pidfd::open_living(&identity).unwrap();
+    let held = held.map(|(pidfd, its_parent)| (*pidfd.identity(), its_parent));
+    assert_eq!(held, Some((identity, parent.pid)));
     child.kill().unwrap();
     child.wait().unwrap();
+    assert!(Pidfd::open_living(&identity).unwrap().is_none());
 }
 
 fn kernel_keeps_exit_codes() -> bool {
@@ -112,6 +116,7 @@ fn another_life_of_a_pid_is_another_process() {
     for stranger in [earlier, other_boot] {
         assert!(!stranger.is_alive().unwrap());
         assert!(Pidfd::open(&stranger).unwrap().is_none());
+        assert!(Pidfd::open_living(&stranger).unwrap().is_none());
     }
     for nobody in [0, u32::MAX, i32::MAX as u32] {
         assert_eq!(ProcessIdentity::of(nobody).unwrap(), None);

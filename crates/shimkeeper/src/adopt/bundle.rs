@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use shimkeeper_core::TaskKey;
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, BundleError, IdentityError, LogError, Logs, Pidfd, ProcessIdentity,
-    ShimBinary, ShimLog, ShimProcesses, StateDirs, find_by_mark,
+    Address, BootstrapParams, Bundle, BundleError, Bundles, IdentityError, LogError, Logs, Pidfd,
+    ProcessIdentity, ShimBinary, ShimLog, ShimProcesses, find_by_mark,
 };
 
 use super::group;
@@ -66,8 +66,8 @@ const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 impl Papers {
     /// Reads them, and opens the log.
-    pub(super) fn read(logs: &Logs, dirs: &StateDirs, key: &TaskKey) -> Result<Self, BundleError> {
-        let bundle = Bundle::open_held(dirs, key)?;
+    pub(super) fn read(logs: &Logs, bundles: &Bundles, key: &TaskKey) -> Result<Self, BundleError> {
+        let bundle = bundles.get(key)?;
         let record = RecordFile::read(&bundle).unwrap_or_else(|error| {
             tracing::warn!(
                 namespace = %key.namespace, task = %key.id, error = &error as &dyn std::error::Error,
@@ -113,7 +113,9 @@ impl Remains {
     pub(super) fn of(env: &Env, papers: Papers, sight: &Sight) -> Self {
         let Papers { bundle, record, written, remembered, log } = papers;
         let rebooted = record.as_ref().is_some_and(|record| record.boot_id != env.boot_id);
-        let shims = if rebooted { Vec::new() } else { living_shims(env, &bundle, record.as_ref(), sight) };
+        let (init, parent) = if rebooted { (Ok(None), None) } else { living_init(&bundle, record.as_ref()) };
+        let shims =
+            if rebooted { Vec::new() } else { living_shims(env, &bundle, record.as_ref(), parent, sight) };
         let recorded = record.as_ref().and_then(|record| record.bootstrap.as_ref());
         let mut places = whereabouts::told(written.as_ref(), recorded);
         let are_all_places = places.is_empty();
@@ -124,7 +126,6 @@ impl Remains {
             .or_else(|| record.as_ref().map(|record| record.runtime.clone()))
             .or_else(|| std::fs::read_link(format!("/proc/{}/exe", shims.first()?.pid)).ok())
             .unwrap_or_default();
-        let init = if rebooted { Ok(None) } else { living_init(&bundle, record.as_ref()) };
         let had_init = record.is_none() && !matches!(bundle.read_file(INIT_PID), Ok(None));
         Self { bundle, record, written, log, places, are_all_places, binary, shims, init, had_init, rebooted }
     }
@@ -159,10 +160,20 @@ impl Remains {
     }
 }
 
-fn living_shims(env: &Env, bundle: &Bundle, record: Option<&Record>, sight: &Sight) -> Vec<ProcessIdentity> {
+/// The shim's processes that are alive; `parent` has the init on record as a child.
+fn living_shims(
+    env: &Env,
+    bundle: &Bundle,
+    record: Option<&Record>,
+    parent: Option<u32>,
+    sight: &Sight,
+) -> Vec<ProcessIdentity> {
     match record {
         Some(Record { shim: Some(shim), .. }) => {
-            Some(*shim).filter(|shim| !identify::is_gone(shim)).into_iter().collect()
+            // Looked at once for both: an orphan becomes the child of one of its ancestors, which are older than the shim,
+            // and so whoever has the shim's pid and its init is the shim.
+            let is_there = parent == Some(shim.pid) || !identify::is_gone(shim);
+            Some(*shim).filter(|_| is_there).into_iter().collect()
         }
         Some(record) if record.knows_its_shim() => find_by_mark(record.incarnation),
         Some(_) | None => {
@@ -175,8 +186,11 @@ fn living_shims(env: &Env, bundle: &Bundle, record: Option<&Record>, sight: &Sig
 }
 
 /// The init as it is on record; else the one whose pid the runtime wrote down, if that process was there by then: the
-/// file may be older than the process that has the pid now.
-fn living_init(bundle: &Bundle, record: Option<&Record>) -> Result<Option<Pidfd>, IdentityError> {
+/// file may be older than the process that has the pid now. With the pid of its parent, if it is on record.
+fn living_init(
+    bundle: &Bundle,
+    record: Option<&Record>,
+) -> (Result<Option<Pidfd>, IdentityError>, Option<u32>) {
     let recorded = record.and_then(|record| record.init);
     let written = || {
         let text = bundle.read_file(INIT_PID).ok()??;
@@ -184,5 +198,9 @@ fn living_init(bundle: &Bundle, record: Option<&Record>) -> Result<Option<Pidfd>
         Some(init)
             .filter(|init| Some(init.started_at()) <= bundle.written_at(INIT_PID).map(|at| at + CLOCK_SLACK))
     };
-    recorded.or_else(written).map_or(Ok(None), |init| Pidfd::open_living(&init))
+    match recorded.or_else(written).map_or(Ok(None), |init| Pidfd::open_living(&init)) {
+        Ok(Some((init, parent))) => (Ok(Some(init)), recorded.map(|_| parent)),
+        Ok(None) => (Ok(None), None),
+        Err(error) => (Err(error), None),
+    }
 }

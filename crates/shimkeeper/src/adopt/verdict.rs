@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use shimkeeper_core::{HasKind as _, Incarnation, Kind, ProcessKey, TaskKey};
-use shimkeeper_shim::{BootstrapParams, Bundle, BundleError, Cgroup, Connection, ShimBinary};
+use shimkeeper_shim::{BootstrapParams, Bundle, BundleError, Bundles, Cgroup, Connection, ShimBinary};
 use tokio::task::JoinError;
 
 use super::Found;
@@ -70,7 +70,8 @@ async fn look(
         papers => {
             let own = env.clone();
             let look = move || {
-                let papers = papers.unwrap_or_else(|| Papers::read(&own.logs, own.dirs_of(role), &key))?;
+                let read = || Papers::read(&own.logs, &Bundles::open(own.dirs_of(role))?, &key);
+                let papers = papers.unwrap_or_else(read)?;
                 Ok(Remains::of(&own, papers, &sight))
             };
             env.scope.spawn_blocking(look).await
@@ -151,6 +152,7 @@ async fn supervise(env: Arc<Env>, found: Found, mut remains: Remains) -> Verdict
     let (verdict, fate) = match reached {
         Reached::Dead => (Verdict::Dead, Fate::End),
         Reached::Silent(reason) => {
+            shim.check_cgroup();
             // If it ends before the shim is heard of, the kernel tells.
             monitor::watch_once(&shim, &ProcessKey::Init);
             keep_unreachable(&shim, reason)

@@ -154,11 +154,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
     struct Version {
         version: u32,
     }
-    let Version { version } = serde_json::from_slice(bytes).map_err(RecordError::Damaged)?;
+    let form = serde_json::from_slice::<Form>(bytes);
+    // Another version may look like this one, or not at all.
+    let version = match &form {
+        Ok(form) => form.version,
+        Err(_) => serde_json::from_slice::<Version>(bytes).map_err(RecordError::Damaged)?.version,
+    };
     if version != VERSION {
         return Err(RecordError::Version(version));
     }
-    let form: Form = serde_json::from_slice(bytes).map_err(RecordError::Damaged)?;
+    let form = form.map_err(RecordError::Damaged)?;
     let damaged = |what: String| RecordError::Damaged(serde::de::Error::custom(what));
     let made = !matches!(form.stage, StageForm::Creating);
     let mut book = Book { made, deleted_told: form.deleted_told, ..Book::default() };

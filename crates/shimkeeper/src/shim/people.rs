@@ -21,6 +21,8 @@ pub(super) struct People {
     execs: BTreeMap<ExecId, Arc<Pidfd>>,
     /// The container's own control group.
     cgroup: Option<Cgroup>,
+    /// The one that is on record of a container that was found, until it is asked whether it can be that.
+    recorded: Option<Cgroup>,
     /// Whom we have sent SIGKILL ourselves.
     killed: BTreeSet<ProcessKey>,
 }
@@ -56,7 +58,7 @@ impl Shim {
         let mut people = lock(&self.people);
         people.init = pidfd.map(Arc::new);
         if cgroup.is_some() {
-            people.cgroup = cgroup;
+            (people.cgroup, people.recorded) = (cgroup, None);
         }
     }
 
@@ -75,24 +77,37 @@ impl Shim {
 
     /// The container's own control group, where one is known.
     pub(crate) fn cgroup(&self) -> Option<Cgroup> {
+        self.check_cgroup();
         lock(&self.people).cgroup.clone()
     }
 
-    /// Holds on to an init that was found, as [`Shim::hold_init`]; its control group is the one on record, as long as it
-    /// can be the container's own and the init, if there is one, is in it.
+    /// Holds on to an init that was found, as [`Shim::hold_init`]. Its control group is found out by
+    /// [`Shim::check_cgroup`], because no verdict needs it.
     pub(crate) fn hold_found(&self, init: Option<Pidfd>, recorded: Option<Cgroup>) {
+        let cgroup = match (&init, &recorded) {
+            (Some(init), None) => Cgroup::of(init.identity(), &self.strangers()),
+            _ => None,
+        };
+        let mut people = lock(&self.people);
+        (people.init, people.cgroup, people.recorded) = (init.map(Arc::new), cgroup, recorded);
+    }
+
+    /// Finds out which control group is that of a container that was found, unless that is known: the one on record, as
+    /// long as it can be the container's own and the init, if there is one, is in it.
+    pub(crate) fn check_cgroup(&self) {
         let strangers = self.strangers();
-        let recorded = recorded.and_then(|cgroup| Some((cgroup.private_pids(&strangers)?, cgroup)));
-        let has_init = |pids: &[u32]| init.as_ref().is_none_or(|init| pids.contains(&init.identity().pid));
-        let cgroup = match recorded {
+        let mut people = lock(&self.people);
+        let Some(recorded) = people.recorded.take() else { return };
+        let init = people.init.as_ref().map(|init| *init.identity());
+        let recorded = recorded.private_pids(&strangers).map(|pids| (pids, recorded));
+        let has_init = |pids: &[u32]| init.is_none_or(|init| pids.contains(&init.pid));
+        people.cgroup = match recorded {
             Some((pids, cgroup)) if has_init(&pids) => Some(cgroup),
             recorded => {
-                let its_own = init.as_ref().and_then(|init| Cgroup::of(init.identity(), &strangers));
+                let its_own = init.and_then(|init| Cgroup::of(&init, &strangers));
                 its_own.or(recorded.map(|(_, cgroup)| cgroup))
             }
         };
-        let mut people = lock(&self.people);
-        (people.init, people.cgroup) = (init.map(Arc::new), cgroup);
     }
 
     /// Who is never in a container's own control group.
