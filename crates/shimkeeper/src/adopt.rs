@@ -185,7 +185,7 @@ async fn conclude(
     } else {
         log(role, &key, &verdict);
     }
-    tell(&progress, role, key, verdict);
+    tell(&progress, |adoption| adoption.add(role, key, verdict));
 }
 
 /// Gives the turn away as soon as it is plain that this one is slow, so that many stuck shims do not delay the others.
@@ -209,7 +209,7 @@ async fn try_again(env: Arc<Env>, mut stranded: Stranded, progress: Arc<watch::S
             match Box::pin(verdict::adopt(env.clone(), stranded.found, Arc::default())).await {
                 Ok(verdict) => {
                     log(role, &key, &verdict);
-                    return tell(&progress, role, key, verdict);
+                    return tell(&progress, |adoption| adoption.replace(role, &key, verdict));
                 }
                 Err(again) => stranded = again,
             }
@@ -222,10 +222,10 @@ fn log(role: Role, key: &TaskKey, verdict: &Verdict) {
     tracing::info!(?role, namespace = %key.namespace, task = %key.id, %verdict, "adoption");
 }
 
-fn tell(progress: &watch::Sender<Adoption>, role: Role, key: TaskKey, verdict: Verdict) {
+fn tell(progress: &watch::Sender<Adoption>, what: impl FnOnce(&mut Adoption)) {
     // Seen by who looks; only the last one wakes those who wait for all.
     progress.send_if_modified(|adoption| {
-        adoption.add(role, key, verdict);
+        what(adoption);
         false
     });
 }

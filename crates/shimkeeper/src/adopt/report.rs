@@ -58,11 +58,19 @@ impl Adoption {
         Self { found, ..Self::default() }
     }
 
-    /// Adds a verdict, or replaces the one there was.
+    /// Adds the first verdict on a bundle.
     pub(super) fn add(&mut self, role: Role, key: TaskKey, verdict: Verdict) {
         match role {
-            Role::Task => add(&mut self.verdicts, key, verdict),
-            Role::Sandbox => add(&mut self.sandboxes, SandboxKey::of_bundle_key(&key), verdict),
+            Role::Task => self.verdicts.push((key, verdict)),
+            Role::Sandbox => self.sandboxes.push((SandboxKey::of_bundle_key(&key), verdict)),
+        }
+    }
+
+    /// Puts a later one in its place.
+    pub(super) fn replace(&mut self, role: Role, key: &TaskKey, verdict: Verdict) {
+        match role {
+            Role::Task => replace(&mut self.verdicts, key, verdict),
+            Role::Sandbox => replace(&mut self.sandboxes, &SandboxKey::of_bundle_key(key), verdict),
         }
     }
 
@@ -76,9 +84,8 @@ impl Adoption {
     }
 }
 
-fn add<K: PartialEq>(verdicts: &mut Vec<(K, Verdict)>, key: K, verdict: Verdict) {
-    match verdicts.iter_mut().find(|(k, _)| *k == key) {
-        Some((_, old)) => *old = verdict,
-        None => verdicts.push((key, verdict)),
+fn replace<K: PartialEq>(verdicts: &mut [(K, Verdict)], key: &K, verdict: Verdict) {
+    if let Some((_, old)) = verdicts.iter_mut().find(|(k, _)| k == key) {
+        *old = verdict;
     }
 }
