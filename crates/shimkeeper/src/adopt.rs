@@ -42,6 +42,9 @@ use verdict::Stranded;
 /// for long behind them.
 const AT_ONCE: u32 = 8;
 
+/// The same while bundles are still being read: each waits with its verdict until the last has been.
+const AT_ONCE_EARLY: u32 = 32;
+
 /// After this time a bundle does not count among those any more.
 const SLOW: Duration = Duration::from_millis(25);
 
@@ -126,12 +129,14 @@ fn read(env: &Arc<Env>, found: Vec<Found>) -> (mpsc::UnboundedReceiver<Found>, J
 async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>) {
     let (mut found, mut swept) = read(&env, found);
     let turns = Arc::new(Semaphore::new(AT_ONCE as usize));
+    let early_turns = Arc::new(Semaphore::new(AT_ONCE_EARLY as usize));
     let progress = Arc::new(progress);
     let sight = Arc::<Sight>::default();
     let began = Instant::now();
     // Not their handles, which would keep what each took until the last has ended.
     let jobs = TaskTracker::new();
     while let Some(bundle) = found.recv().await {
+        let turns = if env.all_are_seated.is_cancelled() { &turns } else { &early_turns };
         let Ok(turn) = turns.clone().acquire_owned().await else { break };
         if began.elapsed() > RUSH {
             env.rush_is_over.cancel();
@@ -145,7 +150,7 @@ async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>
         }));
     }
     // All back: who is not done by now is slow, and nobody else waits for that.
-    drop(turns.acquire_many(AT_ONCE).await);
+    drop((turns.acquire_many(AT_ONCE).await, early_turns.acquire_many(AT_ONCE_EARLY).await));
     jobs.close();
     if !jobs.is_empty() {
         env.rush_is_over.cancel();
