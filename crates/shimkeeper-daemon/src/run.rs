@@ -188,7 +188,12 @@ impl Daemon {
             let (quiet, store) = (controls.calls.clone(), controls.store.clone());
             let mut tidying = std::pin::pin!(memory::give_back_when_quiet(&quiet, &store));
             let manager = controls.manager.clone();
-            let mut adopted = std::pin::pin!(manager.adopted());
+            let mut adopted = std::pin::pin!(async {
+                let adoption = manager.adopted().await;
+                // Clients wait for the same, and are answered before memory is given back.
+                tokio::task::yield_now().await;
+                adoption
+            });
             let mut is_adopted = false;
             notify::ready();
             let boot = controls.started.elapsed();
