@@ -28,9 +28,8 @@ struct Process {
     pid: u32,
     /// The exec it belongs to, if the shim says so.
     exec_id: Option<String>,
-    /// Null where the process cannot be seen: in a virtual machine, or over already.
     #[serde(flatten)]
-    seen: Option<Seen>,
+    seen: Seen,
 }
 
 pub(super) async fn top(args: &TopArgs) -> Result<u8, Failure> {
@@ -60,11 +59,7 @@ pub(super) async fn top(args: &TopArgs) -> Result<u8, Failure> {
 
 impl Process {
     fn row(&self) -> [String; 7] {
-        let Some(seen) = &self.seen else {
-            let dash = || "-".to_owned();
-            return [self.pid.to_string(), dash(), dash(), dash(), dash(), dash(), dash()];
-        };
-        let [parent, user, state, memory, time, command] = seen.cells();
+        let [parent, user, state, memory, time, command] = self.seen.cells();
         [self.pid.to_string(), parent, user, state, memory, time, command]
     }
 }

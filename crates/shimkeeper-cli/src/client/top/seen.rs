@@ -8,23 +8,26 @@ use serde::Serialize;
 
 use crate::client::print::size;
 
-/// What is shown of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// What is shown of it; nothing where it cannot be seen: in a virtual machine, or over already.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Seen {
-    parent: u32,
+    parent: Option<u32>,
     /// Whom it runs as, on the host.
-    uid: u32,
+    uid: Option<u32>,
     /// The kernel's letter.
-    state: char,
-    memory_bytes: u64,
-    cpu_ms: u64,
+    state: Option<char>,
+    memory_bytes: Option<u64>,
+    cpu_ms: Option<u64>,
     /// Its arguments, or its name in brackets if it has none.
-    command: String,
+    command: Option<String>,
 }
 
 impl Seen {
-    /// `None` if it cannot be seen.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    pub(super) fn of(pid: u32) -> Self {
+        Self::read(pid).unwrap_or_default()
+    }
+
+    fn read(pid: u32) -> Option<Self> {
         let dir = Path::new("/proc").join(pid.to_string());
         let read = |name: &str| std::fs::read(dir.join(name)).ok();
         let text = |name: &str| read(name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -44,27 +47,31 @@ impl Seen {
         let words: Vec<_> = cmdline.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
         let command = words.join(" ").trim_end().to_owned();
         Some(Self {
-            parent: u32::try_from(number(1)?).ok()?,
-            uid: u32::try_from(first("Uid")?).ok()?,
-            state: fields.first()?.chars().next()?,
+            parent: u32::try_from(number(1)?).ok(),
+            uid: u32::try_from(first("Uid")?).ok(),
+            state: fields.first()?.chars().next(),
             // A process that is over has none.
-            memory_bytes: first("VmRSS").unwrap_or(0) * 1024,
-            cpu_ms: ticks * 1000 / ticks_per_second.max(1),
-            command: if command.is_empty() { format!("[{name}]") } else { command },
+            memory_bytes: Some(first("VmRSS").unwrap_or(0) * 1024),
+            cpu_ms: Some(ticks * 1000 / ticks_per_second.max(1)),
+            command: Some(if command.is_empty() { format!("[{name}]") } else { command }),
         })
     }
 
     /// Parent, user, state, memory, time and command.
     pub(super) fn cells(&self) -> [String; 6] {
-        let seconds = Duration::from_millis(self.cpu_ms).as_secs();
-        [
-            self.parent.to_string(),
-            self.uid.to_string(),
-            self.state.to_string(),
-            size(self.memory_bytes),
-            format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+        let clock = |cpu_ms| {
+            let seconds = Duration::from_millis(cpu_ms).as_secs();
+            format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+        };
+        let cells = [
+            self.parent.map(|pid| pid.to_string()),
+            self.uid.map(|uid| uid.to_string()),
+            self.state.map(String::from),
+            self.memory_bytes.map(size),
+            self.cpu_ms.map(clock),
             self.command.clone(),
-        ]
+        ];
+        cells.map(|cell| cell.unwrap_or_else(|| "-".to_owned()))
     }
 }
 
@@ -78,12 +85,12 @@ mod tests {
         let status = "Name:\ta\nUid:\t1000\t0\t0\t0\nVmRSS:\t    2048 kB\n";
         let seen = Seen::parse(stat, status, b"sleep\x003600\x00", 100).unwrap();
         let expected = Seen {
-            parent: 7,
-            uid: 1000,
-            state: 'S',
-            memory_bytes: 2 << 20,
-            cpu_ms: 3000,
-            command: "sleep 3600".into(),
+            parent: Some(7),
+            uid: Some(1000),
+            state: Some('S'),
+            memory_bytes: Some(2 << 20),
+            cpu_ms: Some(3000),
+            command: Some("sleep 3600".into()),
         };
         assert_eq!(seen, expected);
         assert_eq!(
@@ -91,15 +98,23 @@ mod tests {
             ["7", "1000", "S", "2.0 MiB", "00:00:03", "sleep 3600"].map(str::to_owned)
         );
         let over = Seen::parse(stat, "Uid:\t0\t0", b"", 100).unwrap();
-        assert_eq!((over.memory_bytes, over.command.as_str()), (0, "[a) b (c]"));
+        assert_eq!((over.memory_bytes, over.command.as_deref()), (Some(0), Some("[a) b (c]")));
         assert_eq!(Seen::parse("", status, b"", 100), None);
     }
 
     #[test]
     fn this_process_is_seen() {
-        let me = Seen::of(std::process::id()).unwrap();
-        assert_eq!(me.uid, rustix::process::geteuid().as_raw());
-        assert!(me.memory_bytes > 0 && !me.command.is_empty());
-        assert_eq!(Seen::of(u32::MAX), None);
+        let me = Seen::of(std::process::id());
+        assert_eq!(me.uid, Some(rustix::process::geteuid().as_raw()));
+        assert!(me.memory_bytes > Some(0) && me.command.is_some_and(|command| !command.is_empty()));
+    }
+
+    #[test]
+    fn one_that_is_over_has_every_field_and_nothing_in_it() {
+        let over = Seen::of(u32::MAX);
+        assert_eq!(over.cells(), ["-"; 6]);
+        let fields = serde_json::to_value(&over).unwrap();
+        let fields = fields.as_object().unwrap();
+        assert!(fields.len() == 6 && fields.values().all(serde_json::Value::is_null), "{fields:?}");
     }
 }
