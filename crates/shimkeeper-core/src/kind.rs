@@ -84,7 +84,8 @@ impl Kind {
         self.row().2
     }
 
-    /// The kind of a failed system call, as far as its number alone can tell.
+    /// The kind of a failed system call, as far as its number alone can tell; also of one that is the source of what an
+    /// [`std::io::Error`] was made of.
     pub fn of_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind as E;
         match error.kind() {
@@ -100,11 +101,12 @@ impl Kind {
             | E::BrokenPipe
             | E::NotConnected => Self::Unavailable,
             E::ResourceBusy | E::DirectoryNotEmpty => Self::FailedPrecondition,
-            _ => match error.raw_os_error() {
-                // EMFILE and ENFILE: no file descriptors; EAGAIN from clone: no processes.
-                Some(23 | 24 | 11) => Self::ResourceExhausted,
-                _ => Self::Unknown,
-            },
+            // ENFILE and EMFILE: no file descriptors; EAGAIN from clone: no processes.
+            _ if matches!(error.raw_os_error(), Some(23 | 24 | 11)) => Self::ResourceExhausted,
+            _ => {
+                let within = error.get_ref().and_then(|error| error.source()?.downcast_ref());
+                within.map_or(Self::Unknown, Self::of_io)
+            }
         }
     }
 }
@@ -151,5 +153,16 @@ mod tests {
                 "{errno}"
             );
         }
+    }
+
+    #[test]
+    fn an_error_made_of_another_has_its_kind() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot open process 7")]
+        struct Outer(#[source] std::io::Error);
+        let outer = |errno| std::io::Error::other(Outer(std::io::Error::from_raw_os_error(errno)));
+        assert_eq!(Kind::of_io(&outer(24)), Kind::ResourceExhausted);
+        assert_eq!(Kind::of_io(&outer(13)), Kind::PermissionDenied);
+        assert_eq!(Kind::of_io(&std::io::Error::other("words")), Kind::Unknown);
     }
 }

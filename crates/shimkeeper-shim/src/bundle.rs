@@ -65,6 +65,14 @@ pub enum BundleError {
         /// The mount point.
         path: PathBuf,
     },
+    /// Making the bundle failed, and so did undoing that.
+    #[error("{error}; and what was made stays: {undoing}")]
+    Stays {
+        /// What failed first.
+        error: Box<BundleError>,
+        /// Why it could not be undone.
+        undoing: Box<BundleError>,
+    },
     /// Removing the bundle failed, and so did removing its scratch directory.
     #[error("{bundle}; and the scratch directory stays, too: {work}")]
     Both {
@@ -198,7 +206,7 @@ impl BundleError {
             Self::Fs(error) => Some(error.path()),
             Self::Mount(error) => error.path(),
             Self::Mounted { path } => Some(path),
-            Self::Both { bundle, .. } => bundle.path(),
+            Self::Both { bundle: error, .. } | Self::Stays { error, .. } => error.path(),
         }
     }
 }
@@ -223,7 +231,7 @@ impl HasKind for BundleError {
             Self::Fs(error) => error.kind(),
             Self::Mount(error) => error.kind(),
             Self::Mounted { .. } => Kind::FailedPrecondition,
-            Self::Both { bundle, .. } => bundle.kind(),
+            Self::Both { bundle: error, .. } | Self::Stays { error, .. } => error.kind(),
         }
     }
 }

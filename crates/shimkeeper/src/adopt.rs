@@ -180,7 +180,12 @@ async fn conclude(
         Ok(verdict) => verdict,
         Err(stranded) => {
             let verdict = Verdict::Unreachable { reason: stranded.reason.clone() };
-            env.scope.clone().spawn(try_again(env, stranded, progress.clone()));
+            let (scope, progress, key) = (env.scope.clone(), progress.clone(), key.clone());
+            scope.spawn(async move {
+                if let Some(verdict) = try_again(env, stranded).await {
+                    tell(&progress, |adoption| adoption.replace(role, &key, verdict));
+                }
+            });
             verdict
         }
     };
@@ -202,8 +207,18 @@ async fn with_turn<T>(mut attempt: impl Future<Output = T> + Unpin, turn: OwnedS
     attempt.await
 }
 
-/// Looks at a bundle again, for as long as nothing can be made of it.
-async fn try_again(env: Arc<Env>, mut stranded: Stranded, progress: Arc<watch::Sender<Adoption>>) {
+/// Looks after a bundle that could not be undone, as after one that was found and that nothing can be made of now.
+pub(crate) fn look_again(env: &Arc<Env>, role: Role, key: TaskKey, reservation: Reservation, reason: &str) {
+    let found = Found { role, key, reservation, papers: None, seat: None };
+    let stranded = Stranded::new(found, reason);
+    let env = env.clone();
+    env.scope.clone().spawn(async move {
+        try_again(env, stranded).await;
+    });
+}
+
+/// Looks at a bundle again, for as long as nothing can be made of it; `None` if the manager leaves before that.
+async fn try_again(env: Arc<Env>, mut stranded: Stranded) -> Option<Verdict> {
     let (role, key) = (stranded.found.role, stranded.found.key.clone());
     let leave = env.scope.detach_token().clone();
     let tries = async {
@@ -214,13 +229,13 @@ async fn try_again(env: Arc<Env>, mut stranded: Stranded, progress: Arc<watch::S
             match Box::pin(verdict::adopt(env.clone(), stranded.found, Arc::default())).await {
                 Ok(verdict) => {
                     log(role, &key, &verdict);
-                    return tell(&progress, |adoption| adoption.replace(role, &key, verdict));
+                    return verdict;
                 }
                 Err(again) => stranded = again,
             }
         }
     };
-    leave.run_until_cancelled(tries).await;
+    leave.run_until_cancelled(tries).await
 }
 
 fn log(role: Role, key: &TaskKey, verdict: &Verdict) {

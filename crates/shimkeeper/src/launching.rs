@@ -95,8 +95,6 @@ pub(crate) struct Draft {
     deadlines: Arc<Deadlines>,
     pub(crate) bundle: Arc<Bundle>,
     undo: UndoBundle,
-    /// After what undoes the bundle, so that it is dropped after it: the id is free when the bundle is gone.
-    reservation: Reservation,
     record: Arc<RecordFile>,
     log: ShimLog,
     options: Option<Any>,
@@ -137,8 +135,9 @@ pub(crate) async fn prepare(env: Arc<Env>, order: Order<'_>) -> Result<Draft, Er
     };
     let reservation = reserve(&env, order.role, order.key, incarnation).await?;
     let spec = BundleSpec { json: order.spec, container_root_host_gid: order.container_root_host_gid };
-    let (binary, bundle) = files::find_and_make_bundle(&env, wanted, order.role, order.key, spec).await?;
-    let undo = UndoBundle::new(bundle.clone());
+    let (binary, undo) =
+        files::find_and_make_bundle(&env, wanted, order.role, order.key, spec, reservation).await?;
+    let bundle = undo.bundle();
     let options = order.options.to_any(binary.path(), &env.config.state);
     if order.has_idmapped_mounts {
         features::require_idmapped_mounts(&env, &binary, options.as_ref()).await?;
@@ -157,7 +156,6 @@ pub(crate) async fn prepare(env: Arc<Env>, order: Order<'_>) -> Result<Draft, Er
         binary,
         bundle,
         undo,
-        reservation,
         record,
         log,
         options,
@@ -341,7 +339,7 @@ async fn write_what_was_said(draft: &Draft, params: &BootstrapParams) -> Result<
 
 /// From here on the shim has a supervisor, which does the undoing.
 async fn supervise(draft: Draft, dialed: Dialed) -> Result<Launched, Error> {
-    let Draft { env, role, incarnation, reservation, binary, bundle, record, log, .. } = draft;
+    let Draft { env, role, incarnation, undo, binary, bundle, record, log, .. } = draft;
     let Dialed { params, seat, connection, greeting } = dialed;
     let parts = Parts {
         env: env.clone(),
@@ -364,7 +362,7 @@ async fn supervise(draft: Draft, dialed: Dialed) -> Result<Launched, Error> {
         Who::Foreign(identity) => shim.set_foreign(identity),
         Who::Marked => shim.set_identity(None),
     }
-    let ticket = reservation.fulfil(&shim);
+    let ticket = undo.into_reservation().fulfil(&shim);
     let (supervisor, permit) = Supervisor::new(shim.clone(), ticket);
     env.scope.spawn(supervisor.run());
     // Before anything is made in it: a record without the address says that there is nothing to delete.

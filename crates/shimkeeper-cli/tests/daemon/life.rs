@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use shimkeeper_testkit::TestDirs;
 
-use crate::support::{BINARY, Daemon, PATIENCE, flags, mode, output, plain, until};
+use crate::support::{BINARY, Daemon, PATIENCE, flags, limited, mode, output, plain, until};
 
 #[test]
 fn it_tells_its_service_manager_when_it_serves_and_when_it_stops() {
@@ -159,12 +159,7 @@ fn nothing_wakes_it_up_when_nothing_happens() {
 
 #[test]
 fn it_may_open_more_files_than_its_shims() {
-    let daemon = Daemon::start_as(|dirs| {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "ulimit -Sn 300 && ulimit -Hn 600 && exec \"$0\" \"$@\"", BINARY, "daemon"]);
-        command.args(flags(dirs));
-        command
-    });
+    let daemon = Daemon::start_as(|dirs| limited(&plain(dirs), "ulimit -Sn 300 && ulimit -Hn 600"));
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
     let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
     assert_eq!(open_files.split_whitespace().take(2).collect::<Vec<_>>(), ["600", "600"]);

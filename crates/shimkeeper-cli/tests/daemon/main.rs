@@ -15,6 +15,7 @@ mod real_ctr;
 mod real_detached;
 mod real_differential;
 mod real_docker;
+mod real_few_files;
 mod real_front;
 mod real_load;
 mod real_operated;

@@ -31,6 +31,20 @@ pub(crate) fn plain(dirs: &TestDirs) -> Command {
     command
 }
 
+/// The same command within limits, as the shell's `ulimit` sets them.
+pub(crate) fn limited(command: &Command, limits: &str) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
 /// The flags that keep a daemon to its directories.
 pub(crate) fn flags(dirs: &TestDirs) -> [PathBuf; 8] {
     let (config, address) = (dirs.path().join("config.toml"), dirs.socket("c.sock"));

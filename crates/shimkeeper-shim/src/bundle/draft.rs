@@ -2,8 +2,10 @@
 //! A bundle in the making: it is undone when dropped, from its first directory on.
 
 use std::fmt;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use shimkeeper_core::TaskKey;
 
 use super::{Bundle, BundleError, CONFIG, ROOTFS, WORK, removal};
@@ -36,6 +38,10 @@ const PRIVATE: u32 = 0o700;
 const PRIVATE_BUT_FOR_GROUP: u32 = 0o710;
 const CONFIG_MODE: u32 = 0o644;
 
+/// How many open files are kept free, if there may be four times as many: creations that have begun need some to come to
+/// their end or to be undone, and whoever is to end something, to ask for it.
+const SPARE_FILES: u64 = 64;
+
 // === impl BundleDraft ===
 
 impl BundleDraft {
@@ -44,13 +50,16 @@ impl BundleDraft {
     /// Making the directory is what reserves the id on disk: of several callers one succeeds.
     ///
     /// # Errors
-    /// [`BundleError::AlreadyExists`] if there is one; any other error leaves nothing behind.
+    /// [`BundleError::AlreadyExists`] if there is one; [`BundleError::Stays`] if something is left behind, which no other
+    /// error does.
     pub fn create(dirs: &StateDirs, key: &TaskKey, spec: &BundleSpec<'_>) -> Result<Self, BundleError> {
         let bundle = Bundle { dirs: dirs.clone(), key: key.clone(), held: None };
         let mut draft = Self { bundle, made_bundle: false, made_work: false };
-        // What was made before a failure goes when `draft` is dropped here.
-        draft.build(spec)?;
-        Ok(draft)
+        let Err(error) = draft.build(spec) else { return Ok(draft) };
+        Err(match draft.undo() {
+            Ok(()) => error,
+            Err(undoing) => BundleError::Stays { error: error.into(), undoing: undoing.into() },
+        })
     }
 
     /// The bundle, for what is done before it is decided whether it stays.
@@ -80,7 +89,15 @@ impl BundleDraft {
     }
 
     fn make_bundle_dir(&mut self, key: &TaskKey, gid: Option<u32>) -> Result<Dir, BundleError> {
-        let namespace = namespace_dir(&self.bundle.dirs.state_tasks()?, key)?;
+        let tasks = self.bundle.dirs.state_tasks()?;
+        if is_short_of_files(&tasks) {
+            return Err(BundleError::Fs(tasks.error(
+                "have more files open for",
+                key.id.as_str(),
+                Errno::MFILE,
+            )));
+        }
+        let namespace = namespace_dir(&tasks, key)?;
         match namespace.make_dir(key.id.as_str(), PRIVATE) {
             Ok(()) => self.made_bundle = true,
             Err(error) if error.is(Errno::EXIST) => {
@@ -108,26 +125,28 @@ impl BundleDraft {
         Ok(())
     }
 
-    fn undo(&self, what: &str, remove: fn(&Bundle) -> Result<(), BundleError>) {
-        if let Err(error) = remove(&self.bundle) {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            let key = &self.bundle.key;
-            tracing::warn!(
-                namespace = %key.namespace, task = %key.id, %error, cause,
-                "the {what} of an abandoned draft stays"
-            );
+    /// Removes what was made, once.
+    fn undo(&mut self) -> Result<(), BundleError> {
+        if std::mem::take(&mut self.made_work) {
+            removal::remove_work_dir(&self.bundle)?;
         }
+        // Last, because it is what reserves the id.
+        if std::mem::take(&mut self.made_bundle) {
+            removal::remove_bundle_dir(&self.bundle)?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for BundleDraft {
     fn drop(&mut self) {
-        if self.made_work {
-            self.undo("scratch directory", removal::remove_work_dir);
-        }
-        // Last, because it is what reserves the id.
-        if self.made_bundle {
-            self.undo("bundle", removal::remove_bundle_dir);
+        if let Err(error) = self.undo() {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let key = &self.bundle.key;
+            tracing::warn!(
+                namespace = %key.namespace, task = %key.id, %error, cause,
+                "an abandoned draft of a bundle stays"
+            );
         }
     }
 }
@@ -139,6 +158,13 @@ impl fmt::Debug for BundleSpec<'_> {
             .field("container_root_host_gid", &self.container_root_host_gid)
             .finish()
     }
+}
+
+/// Whether there are few descriptors left, by the one that was had last: they are given out from the lowest on.
+fn is_short_of_files(last: &Dir) -> bool {
+    let Some(most) = getrlimit(Resource::Nofile).current else { return false };
+    let used = u64::try_from(last.as_fd().as_raw_fd()).unwrap_or(0);
+    used >= most - SPARE_FILES.min(most / 4)
 }
 
 fn namespace_dir(tasks: &Dir, key: &TaskKey) -> Result<Dir, FsError> {

@@ -3,7 +3,8 @@
 //! mount, and where one is in the way all the same, unmount and delete again.
 //!
 //! The name is free as soon as the directory is moved aside to a hidden name that is met only once; what a crash
-//! leaves under such a name is swept at the next start. containerd uses one hidden name per id, and an id whose
+//! leaves under such a name is swept at the next start. What cannot be deleted gets its name back, by which whoever tries
+//! again finds it. containerd uses one hidden name per id, and an id whose
 //! removal was interrupted is unusable for ever.
 //!
 //! containerd gives up on a `rootfs` that is not empty once unmounted, for fear of deleting through a mount it does
@@ -41,8 +42,7 @@ impl Bundle {
     /// the same name.
     ///
     /// # Errors
-    /// [`BundleError`] naming what is in the way. If the bundle's name is taken no more, what is left of it is
-    /// hidden, and goes with the next [`StateDirs::sweep_trash`].
+    /// [`BundleError`] naming what is in the way. To be called again then.
     pub fn remove(&self) -> Result<(), BundleError> {
         let work = remove_work_dir(self);
         failpoint::hit("D7");
@@ -136,7 +136,9 @@ pub(super) fn remove(namespace: &Dir, name: &str) -> Result<(), BundleError> {
     match namespace.rename(name, &aside) {
         Ok(()) => {
             failpoint::hit("D6");
-            delete(namespace, OsStr::new(&aside))
+            delete(namespace, OsStr::new(&aside)).inspect_err(|_| {
+                let _ = namespace.rename(&aside, name);
+            })
         }
         Err(error) if error.is(Errno::NOENT) => Ok(()),
         Err(error) if error.is(Errno::BUSY) => {

@@ -31,7 +31,7 @@ pub(super) struct Stranded {
 }
 
 impl Stranded {
-    fn new(found: Found, reason: impl Into<String>) -> Self {
+    pub(super) fn new(found: Found, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         found.reservation.strand(&reason);
         Self { reason, found }

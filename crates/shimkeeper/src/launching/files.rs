@@ -9,11 +9,14 @@ use std::io;
 use std::sync::Arc;
 
 use shimkeeper_core::TaskKey;
-use shimkeeper_shim::{Bundle, BundleDraft, BundleSpec, Runtime, ShimBinary, resolve};
+use shimkeeper_shim::{BundleDraft, BundleError, BundleSpec, Runtime, ShimBinary, resolve};
 use tokio::time::timeout;
 
+use super::undo::UndoBundle;
+use crate::adopt;
 use crate::env::Env;
-use crate::error::{Error, Step};
+use crate::error::{Cause, Error, Step};
+use crate::registry::Reservation;
 use crate::role::Role;
 
 /// The binary of a shim, found or still to be found.
@@ -33,26 +36,38 @@ pub(crate) async fn find(env: &Arc<Env>, runtime: Runtime) -> Result<ShimBinary,
     elsewhere(env, work).await.unwrap_or_else(|source| Err(Error::io(Step::Resolve, "find", name, source)))
 }
 
-/// Finds the binary, if that is still to be done, and makes the bundle; with no binary there is no bundle.
+/// Finds the binary, if that is still to be done, and makes the bundle, which has the id from then on; with no binary
+/// there is no bundle.
 pub(super) async fn find_and_make_bundle(
     env: &Arc<Env>,
     wanted: Wanted,
     role: Role,
     key: &TaskKey,
     spec: BundleSpec<'_>,
-) -> Result<(ShimBinary, Arc<Bundle>), Error> {
+    reservation: Reservation,
+) -> Result<(ShimBinary, UndoBundle), Error> {
     let name = key.to_string();
-    let (env_there, key, json) = (env.clone(), key.clone(), spec.json.to_owned());
+    let (env_there, key_there, json) = (env.clone(), key.clone(), spec.json.to_owned());
     let gid = spec.container_root_host_gid;
     let work = move || {
         let binary = wanted.found(&env_there)?;
         let spec = BundleSpec { json: &json, container_root_host_gid: gid };
-        let draft = BundleDraft::create(env_there.dirs_of(role), &key, &spec);
+        let draft = BundleDraft::create(env_there.dirs_of(role), &key_there, &spec);
         Ok((binary, draft.map_err(|e| Error::new(Step::Bundle, e))?))
     };
     let made = elsewhere(env, work).await;
-    let (binary, draft) = made.unwrap_or_else(|source| Err(Error::io(Step::Bundle, "make", name, source)))?;
-    Ok((binary, Arc::new(draft.keep())))
+    match made.unwrap_or_else(|source| Err(Error::io(Step::Bundle, "make", name, source))) {
+        Ok((binary, draft)) => {
+            let bundle = Arc::new(draft.keep());
+            Ok((binary, UndoBundle::new(env.clone(), role, bundle, reservation)))
+        }
+        Err(error) => {
+            if let Cause::Bundle(BundleError::Stays { undoing, .. }) = error.cause() {
+                adopt::look_again(env, role, key.clone(), reservation, &undoing.to_string());
+            }
+            Err(error)
+        }
+    }
 }
 
 async fn elsewhere<T: Send + 'static>(

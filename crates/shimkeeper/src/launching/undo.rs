@@ -1,85 +1,87 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Undoing a creation that did not come as far as a supervisor: nothing was created in the bundle yet, so ending what
-//! was launched and removing files is all.
+//! was launched and removing files is all. While that fails, the id stays taken by a bundle that is looked at again as one
+//! that was found would be.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use shimkeeper_shim::{Address, Bundle};
 
 use super::Draft;
-use crate::reap;
+use crate::env::Env;
+use crate::registry::Reservation;
+use crate::role::Role;
+use crate::{adopt, reap};
 
-/// Wait between two tries to end what does not end.
-const RETRY: Duration = Duration::from_secs(5);
-
-/// Removes a bundle that nothing was launched for.
-pub(super) struct UndoBundle(Option<Arc<Bundle>>);
+/// Removes a bundle that nothing was launched for, and keeps its id until then.
+pub(super) struct UndoBundle {
+    env: Arc<Env>,
+    role: Role,
+    bundle: Arc<Bundle>,
+    /// None once somebody else answers for the bundle.
+    reservation: Option<Reservation>,
+    is_defused: bool,
+}
 
 impl UndoBundle {
-    pub(super) fn new(bundle: Arc<Bundle>) -> Self {
-        Self(Some(bundle))
+    pub(super) fn new(env: Arc<Env>, role: Role, bundle: Arc<Bundle>, reservation: Reservation) -> Self {
+        Self { env, role, bundle, reservation: Some(reservation), is_defused: false }
     }
 
+    pub(super) fn bundle(&self) -> Arc<Bundle> {
+        self.bundle.clone()
+    }
+
+    /// From here on removing it is not enough.
     pub(super) fn defuse(&mut self) {
-        self.0 = None;
+        self.is_defused = true;
+    }
+
+    /// The id, for whoever answers for the bundle from here on.
+    pub(super) fn into_reservation(mut self) -> Reservation {
+        self.is_defused = true;
+        self.reservation.take().expect("it is given away once")
+    }
+
+    fn undo_later(&mut self, reason: &str) {
+        let key = self.bundle.key();
+        tracing::warn!(
+            namespace = %key.namespace, task = %key.id, reason,
+            "a half-made bundle could not be removed: the id stays taken until it is"
+        );
+        if let Some(reservation) = self.reservation.take() {
+            adopt::look_again(&self.env, self.role, key.clone(), reservation, reason);
+        }
     }
 }
 
 impl Drop for UndoBundle {
     fn drop(&mut self) {
-        if let Some(bundle) = self.0.take()
-            && let Err(error) = bundle.remove()
+        if !self.is_defused
+            && let Err(error) = self.bundle.remove()
         {
-            tracing::warn!(
-                namespace = %bundle.key().namespace, task = %bundle.key().id, %error,
-                "a half-made bundle could not be removed"
-            );
+            self.undo_later(&error.to_string());
         }
     }
 }
 
 impl Draft {
-    /// Ends whatever the launch left running, and removes the bundle. While something does not end, the id stays
-    /// taken, and it is tried again in the background.
-    pub(super) async fn undo_launch(self) {
-        if self.try_undo().await {
-            return;
+    /// Ends whatever the launch left running, and removes the bundle.
+    pub(super) async fn undo_launch(mut self) {
+        if let Err(reason) = self.try_undo().await {
+            self.undo.undo_later(&reason);
         }
-        let (scope, detach) = (self.env.scope.clone(), self.env.scope.detach_token().clone());
-        let again = async move {
-            loop {
-                tokio::time::sleep(RETRY).await;
-                if self.try_undo().await {
-                    return;
-                }
-            }
-        };
-        scope.spawn(async move { detach.run_until_cancelled(again).await });
     }
 
-    /// Whether nothing is left. The reservation goes with `self`, last: the id is free then.
-    async fn try_undo(&self) -> bool {
-        let key = self.bundle.key();
+    async fn try_undo(&self) -> Result<(), String> {
         let patience = self.deadlines.signal;
         let Some(mut sockets) = reap::end_launch(&self.bundle, self.incarnation, patience).await else {
-            tracing::error!(
-                namespace = %key.namespace, task = %key.id,
-                "what was launched does not end, not even by SIGKILL: the id stays taken"
-            );
-            return false;
+            return Err("what was launched does not end, not even by SIGKILL".to_owned());
         };
         if self.join.is_none() {
             sockets.extend(self.announced.as_ref().and_then(Address::path).map(Path::to_owned));
         }
-        if let Err(reason) = reap::remove(&self.env, &self.bundle, sockets, self.join.is_none()).await {
-            tracing::warn!(
-                namespace = %key.namespace, task = %key.id, %reason,
-                "a half-made bundle could not be removed"
-            );
-            return false;
-        }
-        true
+        reap::remove(&self.env, &self.bundle, sockets, self.join.is_none()).await
     }
 }
