@@ -9,6 +9,7 @@ mod call;
 mod connection;
 mod dial;
 mod dirs;
+mod elsewhere;
 pub mod failpoint;
 mod fs;
 mod identity;
@@ -32,6 +33,7 @@ pub use call::{Call, CallError, Cause};
 pub use connection::{CloseReason, Connection, LongAnswer};
 pub use dial::{DialError, DialMode};
 pub use dirs::{DirsError, Listing, RemoveDirsError, StateDirs};
+pub use elsewhere::{elsewhere, elsewhere_or_here};
 pub use fs::{Durability, FsError, write_atomic};
 pub use identity::{
     AttachLock, BootId, Cgroup, IdentityError, ParseBootIdError, Pidfd, ProcessExit, ProcessIdentity,

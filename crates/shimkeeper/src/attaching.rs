@@ -65,7 +65,9 @@ impl Attaching {
         };
         if begins {
             let this = self.clone();
-            scope.spawn_blocking(move || this.keep_ready());
+            if !scope.spawn_long(move || this.keep_ready()) {
+                lock(&self.0.state).is_running = false;
+            }
         }
         Expected(self.clone())
     }

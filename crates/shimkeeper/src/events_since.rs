@@ -11,6 +11,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use shimkeeper_events::{Ended, Envelope, Filters, Gap, Replay, Replayed, SubscribeError, Subscription};
+use shimkeeper_shim::elsewhere_or_here;
 use tokio::task::JoinHandle;
 
 use crate::error::{Cause, Error, Refused, Step};
@@ -171,14 +172,14 @@ fn from_disk(
     since: Option<u64>,
 ) -> JoinHandle<Result<Chunk, Cause>> {
     let (journaling, filters) = (journaling.clone(), filters.clone());
-    tokio::task::spawn_blocking(move || {
+    elsewhere_or_here(move || {
         let (replay, tail) = journaling.read(since)?;
         chunk(replay, &filters, tail)
     })
 }
 
 fn read_on(replay: Replay, filters: Filters, tail: Subscription) -> JoinHandle<Result<Chunk, Cause>> {
-    tokio::task::spawn_blocking(move || chunk(replay, &filters, tail))
+    elsewhere_or_here(move || chunk(replay, &filters, tail))
 }
 
 fn chunk(mut replay: Replay, filters: &Filters, tail: Subscription) -> Result<Chunk, Cause> {

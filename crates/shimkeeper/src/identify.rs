@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use shimkeeper_core::Incarnation;
-use shimkeeper_shim::{Cgroup, Pidfd, ProcessIdentity, carries_mark, find_by_mark, listening_socket};
+use shimkeeper_shim::{
+    Cgroup, Pidfd, ProcessIdentity, carries_mark, elsewhere_or_here, find_by_mark, listening_socket,
+};
 
 use crate::shim::Shim;
 
@@ -50,7 +52,7 @@ pub(crate) async fn shim(shim: &Shim, claimed_pid: u32) -> Who {
 /// The processes of a launch.
 pub(crate) async fn marked(mark: Incarnation) -> Vec<ProcessIdentity> {
     // Reads every process of the machine: off the async threads.
-    tokio::task::spawn_blocking(move || find_by_mark(mark)).await.unwrap_or_default()
+    elsewhere_or_here(move || find_by_mark(mark)).await.unwrap_or_default()
 }
 
 fn serves_another_task(shim: &Shim, identity: &ProcessIdentity) -> bool {
@@ -159,7 +161,7 @@ pub(crate) async fn kill_marked(mark: Incarnation, patience: Duration) -> Option
     let mut seen_none = false;
     // A process that was forking while it was killed leaves a child for the next round.
     for _ in 0..ROUNDS {
-        let found = tokio::task::spawn_blocking(move || {
+        let found = elsewhere_or_here(move || {
             let processes = find_by_mark(mark);
             let sockets: Vec<_> = processes.iter().filter_map(|p| listening_socket(p.pid)).collect();
             (processes, sockets)

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use shimkeeper_core::{Any, SandboxKey, TaskKey};
 use shimkeeper_events::{Envelope, Exchange, Filters, Limits, SubscribeError, Subscription};
-use shimkeeper_shim::{BootId, DialectMemory, Logs, Runtime, RuntimeInfo, SearchPath, StateDirs};
+use shimkeeper_shim::{
+    BootId, DialectMemory, Logs, Runtime, RuntimeInfo, SearchPath, StateDirs, elsewhere_or_here,
+};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -87,7 +89,7 @@ impl Manager {
     }
 
     async fn start(config: Config, exchange: Exchange) -> Result<Self, Error> {
-        let (env, locks) = tokio::task::spawn_blocking(move || prepare(config, exchange))
+        let (env, locks) = elsewhere_or_here(move || prepare(config, exchange))
             .await
             .map_err(|join| Error::io(Step::Open, "open", PathBuf::new(), std::io::Error::other(join)))??;
         let leave = env.scope.detach_token().clone().drop_guard();
@@ -350,7 +352,7 @@ impl Manager {
         let inner = self.inner.clone();
         self.detach().await;
         let state = inner.env.dirs.state().to_owned();
-        let removed = tokio::task::spawn_blocking(move || inner.env.dirs.remove()).await;
+        let removed = elsewhere_or_here(move || inner.env.dirs.remove()).await;
         match removed {
             Ok(removed) => removed.map_err(|e| Error::new(Step::Remove, e)),
             Err(join) => Err(Error::io(Step::Remove, "remove", state, std::io::Error::other(join))),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use shimkeeper_core::{Exit, Incarnation, ProcessKey, Provenance};
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, Cgroup, Pidfd, ProcessExit, ReapAnswer, TaskApi, find_by_mark,
-    listening_socket,
+    Address, BootstrapParams, Bundle, Cgroup, Pidfd, ProcessExit, ReapAnswer, TaskApi, elsewhere_or_here,
+    find_by_mark, listening_socket,
 };
 
 use crate::empty_cgroup;
@@ -223,7 +223,7 @@ pub(crate) async fn end_launch(
             );
         }
     };
-    let _ = tokio::task::spawn_blocking(note).await;
+    let _ = elsewhere_or_here(note).await;
     identify::kill_marked(mark, patience).await
 }
 

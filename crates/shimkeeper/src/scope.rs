@@ -4,9 +4,11 @@
 
 use std::future::Future;
 
+use shimkeeper_shim::{elsewhere, elsewhere_or_here};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// A manager's tasks, and the token that tells them to leave.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +45,12 @@ impl Scope {
         if crate::simulation::is_on() {
             return self.tasks.spawn(async move { work() });
         }
-        self.tasks.spawn_blocking(work)
+        elsewhere_or_here(until_done(self.tasks.token(), work))
+    }
+
+    /// The same for what takes long, and is left out where no thread can be had; whether it is not.
+    pub(crate) fn spawn_long(&self, work: impl FnOnce() + Send + 'static) -> bool {
+        elsewhere(until_done(self.tasks.token(), work)).is_ok()
     }
 
     /// Runs operations on files of the state directory, and of no other: here, where that is in memory, because handing
@@ -78,7 +85,7 @@ impl Scope {
         if crate::simulation::is_on() {
             return self.last.spawn(async move { work() });
         }
-        self.last.spawn_blocking(work)
+        elsewhere_or_here(until_done(self.last.token(), work))
     }
 
     /// The tracker, for pieces that spawn their own drivers.
@@ -113,6 +120,15 @@ impl Scope {
         self.tasks.wait().await;
         self.last.close();
         self.last.wait().await;
+    }
+}
+
+/// The work, with a token that is given back when it is done.
+fn until_done<T>(token: TaskTrackerToken, work: impl FnOnce() -> T + Send) -> impl FnOnce() -> T + Send {
+    move || {
+        let done = work();
+        drop(token);
+        done
     }
 }
 

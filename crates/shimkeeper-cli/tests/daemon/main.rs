@@ -16,6 +16,7 @@ mod real_detached;
 mod real_differential;
 mod real_docker;
 mod real_few_files;
+mod real_few_threads;
 mod real_front;
 mod real_load;
 mod real_operated;

@@ -16,10 +16,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::ProcessFailed;
+use crate::elsewhere::elsewhere_or_here;
 use crate::identity::{Pidfd, ProcessIdentity};
 
 /// Longest answer, and most that is kept of standard error, in bytes.
@@ -110,7 +110,7 @@ async fn spawn(
     ends_at: Instant,
 ) -> Result<(Group, Pipes), ProcessFailed> {
     let failed = |source| ProcessFailed { verb: "run", source };
-    match timeout_at(ends_at, spawn_blocking(|| spawn_here(command, input))).await {
+    match timeout_at(ends_at, elsewhere_or_here(|| spawn_here(command, input))).await {
         Ok(Ok(spawned)) => spawned.map_err(failed),
         Ok(Err(join)) => Err(failed(join.into())),
         Err(elapsed) => Err(failed(elapsed.into())),

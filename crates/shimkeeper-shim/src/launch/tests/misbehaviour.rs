@@ -11,7 +11,8 @@ use super::*;
 use crate::bootstrap::BootstrapError;
 use crate::logs::Logs;
 
-const SHORT: Duration = Duration::from_millis(300);
+/// Enough for a child to be spawned and to say a word, on a machine that is busy.
+const SHORT: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn arguments_environment_and_directory_are_containerds() {
