@@ -2,9 +2,9 @@
 //! The calling side of a connection.
 //!
 //! ```text
-//! Client (clones) ── Handle ──┐                    last Handle gone: close(Local)
-//!                             ├── Shared { outbox, calls, closed }
-//! Driver ─────────────────────┘                    Driver gone: close(Local)
+//! Client (clones) ──┐                    last Client gone: close(Local)
+//!                   ├── Shared { outbox, calls }
+//! Driver ───────────┘                    Driver gone: close(Local)
 //! ```
 //!
 //! A call waits for room, then takes its stream id and appends its frame in one critical section, then waits
@@ -12,7 +12,6 @@
 
 mod calls;
 mod driver;
-mod end;
 mod request;
 mod shared;
 
@@ -27,7 +26,6 @@ use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::driver::Driver;
-use self::end::End;
 use self::request::Encoder;
 use self::shared::{InFlight, Shared};
 use crate::error::{CallError, CloseReason};
@@ -35,15 +33,14 @@ use crate::message::{Response, code};
 use crate::metadata::Metadata;
 
 /// Calls the services behind one connection. Clones share it; when the last is gone, the connection is closed.
-#[derive(Clone)]
 pub struct Client {
-    handle: Arc<Handle>,
+    shared: Arc<Shared>,
 }
 
 /// Learns of the end of a connection without keeping it open.
 #[derive(Clone, Debug)]
 pub struct CloseWatch {
-    end: Arc<End>,
+    shared: Arc<Shared>,
 }
 
 /// What a client holds at most, and how patient it is.
@@ -78,11 +75,6 @@ pub struct CallOptions {
 #[must_use = "dropped, the call is given up"]
 pub struct Begun(InFlight);
 
-/// What the clones of a client have in common; its end is theirs.
-struct Handle {
-    shared: Arc<Shared>,
-}
-
 impl Default for ClientLimits {
     fn default() -> Self {
         Self {
@@ -100,14 +92,13 @@ impl Client {
     ///
     /// Nothing is received while nobody runs the driver, and dropping the driver closes the connection. The
     /// stream must send what is written to it without being flushed, as sockets do.
-    pub fn new<S>(stream: S, limits: ClientLimits) -> (Self, Driver)
+    pub fn new<S>(stream: S, limits: impl Into<Arc<ClientLimits>>) -> (Self, Driver)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (read, write) = tokio::io::split(stream);
-        let shared = Arc::new(Shared::new(write, limits));
-        let driver = Driver::new(Box::new(read), Arc::clone(&shared));
-        (Self { handle: Arc::new(Handle { shared }) }, driver)
+        let shared = Arc::new(Shared::new(stream, limits.into()));
+        let driver = Driver::new(Arc::clone(&shared));
+        (Self { shared }, driver)
     }
 
     /// Calls a method and decodes its answer.
@@ -161,13 +152,13 @@ impl Client {
     ) -> Result<Begun, CallError> {
         let append = |frame: &mut Vec<u8>| frame.extend_from_slice(request);
         let encoder = Encoder::new(service, method, options, request.len(), &append);
-        self.handle.shared.send(&encoder, options.more_follow).await.map(Begun)
+        self.shared.send(&encoder, options.more_follow).await.map(Begun)
     }
 
     /// Ends the connection: calls in flight fail with [`CloseReason::Local`], requests not yet sent are
     /// forgotten. Without effect on a connection that has ended.
     pub fn close(&self) {
-        self.handle.shared.close(CloseReason::Local);
+        self.shared.close(CloseReason::Local);
     }
 
     /// Waits for the end of the connection; returns at once when it has ended. The reason is the same for all.
@@ -175,21 +166,21 @@ impl Client {
     /// # Cancel safety
     /// Cancel safe, and for any number of waiters.
     pub async fn closed(&self) -> CloseReason {
-        self.handle.shared.end().come().await
+        self.shared.ended().await
     }
 
     /// Why the connection ended, if it has.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.handle.shared.end().reason()
+        self.shared.reason()
     }
 
     /// A way to wait for the end that does not keep the connection open, as a clone of the client would.
     pub fn close_watch(&self) -> CloseWatch {
-        CloseWatch { end: Arc::clone(self.handle.shared.end()) }
+        CloseWatch { shared: Arc::clone(&self.shared) }
     }
 
     async fn exchange(&self, encoder: &Encoder<'_>, options: &CallOptions) -> Result<Bytes, CallError> {
-        let call = async { self.handle.shared.send(encoder, options.more_follow).await?.await };
+        let call = async { self.shared.send(encoder, options.more_follow).await?.await };
         let envelope = match options.timeout {
             None => call.await?,
             Some(timeout) => {
@@ -227,24 +218,31 @@ impl CloseWatch {
     /// Cancel safe.
     pub async fn closed(&self) -> CloseReason {
         // Clients and driver each tell it before they go, so it comes.
-        self.end.come().await
+        self.shared.ended().await
     }
 
     /// Why the connection ended, if it has.
     pub fn reason(&self) -> Option<CloseReason> {
-        self.end.reason()
+        self.shared.reason()
     }
 }
 
-impl Drop for Handle {
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        self.shared.join();
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Drop for Client {
     fn drop(&mut self) {
-        self.shared.close(CloseReason::Local);
+        self.shared.part();
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.handle.shared.fmt(f)
+        self.shared.fmt(f)
     }
 }
 

@@ -1,62 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The receiving half of a connection: reads into the decoder, and gives a frame that has begun a time to end.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
-use tokio::time::{Instant, timeout_at};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use crate::error::{CloseReason, ProtocolError};
 use crate::frame::{Decoded, Decoder, Header, READ_STEP};
+use crate::outbox::Outbox;
 
-/// Reads frames. Every method is cancel safe: what has arrived stays here.
+/// Reads frames from the stream that an outbox has. Every method is cancel safe: what has arrived stays here.
 #[derive(Debug)]
-pub(crate) struct Inbox<R> {
-    stream: R,
+pub(crate) struct Inbox {
     decoder: Decoder,
-    /// When the frame at hand is too late; `None` while none has begun, or all of it came at once.
-    due: Option<Instant>,
+    /// Runs out when the frame at hand is too late; `None` while none has begun, or nothing of it was waited for.
+    clock: Option<Pin<Box<Sleep>>>,
     frame_timeout: Duration,
     /// The last frame was oversize, and the clock still runs for what is thrown away of it.
     oversize: bool,
 }
 
-impl<R: AsyncRead + Unpin> Inbox<R> {
-    pub(crate) fn new(stream: R, frame_timeout: Duration) -> Self {
-        Self { stream, decoder: Decoder::new(), due: None, frame_timeout, oversize: false }
+impl Inbox {
+    pub(crate) fn new(frame_timeout: Duration) -> Self {
+        Self { decoder: Decoder::new(), clock: None, frame_timeout, oversize: false }
     }
 
     /// The next header, before the payload is read.
-    pub(crate) async fn header(&mut self) -> Result<Header, CloseReason> {
+    pub(crate) async fn header(&mut self, stream: &Outbox) -> Result<Header, CloseReason> {
+        poll_fn(|context| self.poll_header(stream, context)).await
+    }
+
+    /// The frame whose header came before.
+    pub(crate) async fn frame(&mut self, stream: &Outbox) -> Result<Decoded, CloseReason> {
+        poll_fn(|context| self.poll_frame(stream, context)).await
+    }
+
+    /// As [`Inbox::header`].
+    pub(crate) fn poll_header(
+        &mut self,
+        stream: &Outbox,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Header, CloseReason>> {
         loop {
             let header = self.decoder.header()?;
             if self.oversize && !self.decoder.discarding() {
                 self.oversize = false;
-                self.due = None;
+                self.clock = None;
             }
             if let Some(header) = header {
-                return Ok(header);
+                return Poll::Ready(Ok(header));
             }
-            self.read().await?;
+            ready!(self.poll_read(stream, context))?;
         }
     }
 
-    /// The frame whose header came before.
-    pub(crate) async fn frame(&mut self) -> Result<Decoded, CloseReason> {
+    /// As [`Inbox::frame`].
+    pub(crate) fn poll_frame(
+        &mut self,
+        stream: &Outbox,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Decoded, CloseReason>> {
         loop {
             if let Some(decoded) = self.decoder.decode()? {
                 self.oversize = matches!(decoded, Decoded::Oversize(_));
                 if !self.oversize {
-                    self.due = None;
+                    self.clock = None;
                 }
-                return Ok(decoded);
+                return Poll::Ready(Ok(decoded));
             }
-            self.read().await?;
+            ready!(self.poll_read(stream, context))?;
         }
     }
 
@@ -67,42 +85,33 @@ impl<R: AsyncRead + Unpin> Inbox<R> {
 
     /// Starts the clock anew: the time that went by was not the peer's.
     pub(crate) fn excuse(&mut self) {
-        self.due = None;
+        self.clock = None;
     }
 
-    async fn read(&mut self) -> Result<(), CloseReason> {
-        let read = if self.decoder.in_frame() {
-            let due = *self.due.get_or_insert_with(|| Instant::now() + self.frame_timeout);
-            // In a box: most connections wait for a frame to begin, and no clock runs.
-            match Box::pin(timeout_at(due, self.fill())).await {
-                Ok(read) => read,
-                Err(_elapsed) => {
-                    return Err(ProtocolError::FrameTimeout { after: self.frame_timeout }.into());
-                }
-            }
-        } else {
-            self.fill().await
-        };
-        match read {
-            Ok(0) => Err(CloseReason::PeerClosed),
-            Ok(_) => Ok(()),
-            Err(error) => Err(CloseReason::from_io("read", error)),
+    fn poll_read(&mut self, stream: &Outbox, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        match self.poll_fill(stream, context) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(CloseReason::PeerClosed)),
+            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(CloseReason::from_io("read", error))),
+            // Most connections wait for a frame to begin, and no clock runs.
+            Poll::Pending if !self.decoder.in_frame() => return Poll::Pending,
+            Poll::Pending => {}
         }
+        let after = self.frame_timeout;
+        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep(after)));
+        ready!(clock.as_mut().poll(context));
+        Poll::Ready(Err(ProtocolError::FrameTimeout { after }.into()))
     }
 
     /// Reads once. Little goes by way of the stack: a connection that waits, as most do most of the time, has no buffer.
-    async fn fill(&mut self) -> io::Result<usize> {
-        let Self { stream, decoder, .. } = self;
-        if decoder.expects_much() {
-            return stream.read_buf(&mut decoder.space()).await;
+    fn poll_fill(&mut self, mut stream: &Outbox, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.decoder.expects_much() {
+            return pin!(stream.read_buf(&mut self.decoder.space())).poll(context);
         }
-        poll_fn(|context| {
-            let mut scratch = [MaybeUninit::uninit(); READ_STEP];
-            let mut read = ReadBuf::uninit(&mut scratch);
-            ready!(Pin::new(&mut *stream).poll_read(context, &mut read))?;
-            decoder.feed(read.filled());
-            Poll::Ready(Ok(read.filled().len()))
-        })
-        .await
+        let mut scratch = [MaybeUninit::uninit(); READ_STEP];
+        let mut read = ReadBuf::uninit(&mut scratch);
+        ready!(Pin::new(&mut stream).poll_read(context, &mut read))?;
+        self.decoder.feed(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
     }
 }

@@ -5,39 +5,44 @@
 //! lock. Bytes leave in the sender's own context when it is alone, or the last of those that leave together, else in
 //! [`Outbox::drive`]; either way they leave from the buffer's front, so a sender that goes away half-way leaves a
 //! whole frame behind.
+//!
+//! It has the whole stream, because one lock is enough for both directions: what comes is read through it.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::AsyncWrite;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::CloseReason;
 use crate::frame::{HEADER_LEN, MAX_PAYLOAD};
 use crate::sync::lock;
 
-/// A bounded buffer in front of the sending half of a stream.
+/// What frames travel on.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A bounded buffer in front of a stream.
 pub(crate) struct Outbox {
     inner: Mutex<Inner>,
     room: Semaphore,
-    wake: Notify,
 }
 
 struct Inner {
     buf: BytesMut,
     /// Nothing is in the buffer but what waits for the next frame, to leave with it.
     is_held: bool,
-    sink: Sink,
-}
-
-enum Sink {
-    Open(Box<dyn AsyncWrite + Send + Unpin>),
-    Closed(CloseReason),
+    /// Until it is let go of: after the last write it may still be read.
+    stream: Option<Box<dyn Stream>>,
+    closed: Option<CloseReason>,
+    /// Whoever runs [`Outbox::drive`], until there is something to do.
+    driver: Option<Waker>,
 }
 
 /// Bytes of the buffer set aside for one frame; given back on drop unless a frame takes them.
@@ -46,10 +51,11 @@ pub(crate) struct Room<'a>(SemaphorePermit<'a>);
 
 impl Outbox {
     /// `capacity` in bytes, raised to what the largest frame needs.
-    pub(crate) fn new(sink: impl AsyncWrite + Send + Unpin + 'static, capacity: usize) -> Self {
+    pub(crate) fn new(stream: impl Stream + 'static, capacity: usize) -> Self {
         let capacity = capacity.clamp(HEADER_LEN + MAX_PAYLOAD, Semaphore::MAX_PERMITS);
-        let inner = Inner { buf: BytesMut::new(), is_held: false, sink: Sink::Open(Box::new(sink)) };
-        Self { inner: Mutex::new(inner), room: Semaphore::new(capacity), wake: Notify::new() }
+        let stream = Some(Box::new(stream) as Box<dyn Stream>);
+        let inner = Inner { buf: BytesMut::new(), is_held: false, stream, closed: None, driver: None };
+        Self { inner: Mutex::new(inner), room: Semaphore::new(capacity) }
     }
 
     /// Waits for room for a frame of `length` bytes, header included. Cancel safe.
@@ -70,7 +76,7 @@ impl Outbox {
         write: impl FnOnce(&mut BytesMut) -> Result<(T, Leave), E>,
     ) -> Result<T, E> {
         let mut inner = lock(&self.inner);
-        if let Sink::Closed(reason) = &inner.sink {
+        if let Some(reason) = &inner.closed {
             return Err(reason.clone().into());
         }
         let before = inner.buf.len();
@@ -87,23 +93,23 @@ impl Outbox {
         let mut context = Context::from_waker(Waker::noop());
         let left = !now || !matches!(self.write_some(&mut inner, &mut context), Poll::Ready(Ok(())));
         if left || !inner.buf.is_empty() {
-            self.wake.notify_one();
+            inner.wake();
         }
         Ok(value)
     }
 
-    /// Sends what is appended, until the stream refuses it or the outbox is closed.
+    /// Sends what is appended, until the stream refuses it or the outbox is closed. For one at a time.
     pub(crate) async fn drive(&self) -> CloseReason {
-        loop {
-            let mut woken = pin!(self.wake.notified());
-            let closed = poll_fn(|context| match self.poll_flush(context) {
-                Poll::Ready(Err(reason)) => Poll::Ready(Some(reason)),
-                // Also while there is no room: it may be closed meanwhile.
-                Poll::Ready(Ok(())) | Poll::Pending => woken.as_mut().poll(context).map(|()| None),
-            });
-            if let Some(reason) = closed.await {
-                return reason;
-            }
+        poll_fn(|context| self.poll_drive(context)).await
+    }
+
+    /// As [`Outbox::drive`].
+    pub(crate) fn poll_drive(&self, context: &mut Context<'_>) -> Poll<CloseReason> {
+        // Before looking: it hears of what is appended from then on, and, while there is no room, of a closing.
+        lock(&self.inner).driver = Some(context.waker().clone());
+        match self.poll_flush(context) {
+            Poll::Ready(Err(reason)) => Poll::Ready(reason),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
 
@@ -116,10 +122,11 @@ impl Outbox {
         loop {
             // Released between writes: senders append meanwhile.
             let mut inner = lock(&self.inner);
-            match &inner.sink {
-                Sink::Closed(reason) => return Poll::Ready(Err(reason.clone())),
-                Sink::Open(_) if inner.buf.is_empty() => return Poll::Ready(Ok(())),
-                Sink::Open(_) => {}
+            if let Some(reason) = &inner.closed {
+                return Poll::Ready(Err(reason.clone()));
+            }
+            if inner.buf.is_empty() {
+                return Poll::Ready(Ok(()));
             }
             match self.write_some(&mut inner, context) {
                 Poll::Pending => return Poll::Pending,
@@ -133,19 +140,35 @@ impl Outbox {
         lock(&self.inner).buf.is_empty()
     }
 
-    /// Refuses what comes, forgets what waits and lets go of the stream; gives back the reason that was first.
+    /// Refuses what comes and forgets what waits; gives back the reason that was first.
     pub(crate) fn close(&self, reason: CloseReason) -> CloseReason {
-        let reason = lock(&self.inner).close(reason);
+        let mut inner = lock(&self.inner);
+        let reason = inner.close(reason);
+        inner.wake();
+        drop(inner);
         self.room.close();
-        self.wake.notify_one();
         reason
+    }
+
+    /// Why it is closed, if it is.
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        lock(&self.inner).closed.clone()
+    }
+
+    /// Lets go of the stream, of which nothing more is wanted.
+    pub(crate) fn let_go(&self) {
+        let stream = lock(&self.inner).stream.take();
+        // Outside of the lock: closing a descriptor may take its time.
+        drop(stream);
     }
 
     /// One write to the stream; on failure the outbox is closed.
     fn write_some(&self, inner: &mut Inner, context: &mut Context<'_>) -> Poll<Result<(), ()>> {
-        let Inner { buf, sink: Sink::Open(sink), is_held } = inner else { return Poll::Ready(Err(())) };
+        let Inner { buf, stream: Some(stream), is_held, closed: None, .. } = inner else {
+            return Poll::Ready(Err(()));
+        };
         *is_held = false;
-        let failure = match Pin::new(sink).poll_write(context, buf) {
+        let failure = match Pin::new(stream).poll_write(context, buf) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0)) => io::Error::from(io::ErrorKind::WriteZero),
             Poll::Ready(Ok(written)) => {
@@ -167,12 +190,31 @@ impl Outbox {
 
 impl Inner {
     fn close(&mut self, reason: CloseReason) -> CloseReason {
-        if let Sink::Closed(first) = &self.sink {
+        if let Some(first) = &self.closed {
             return first.clone();
         }
         self.buf = BytesMut::new();
-        self.sink = Sink::Closed(reason.clone());
+        self.closed = Some(reason.clone());
         reason
+    }
+
+    fn wake(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+}
+
+impl AsyncRead for &Outbox {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut lock(&self.inner).stream {
+            Some(stream) => Pin::new(stream).poll_read(context, into),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! The ttrpc transport: our ttrpc client, with its errors in the words of this crate.
 
 use std::error::Error;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use shimkeeper_core::Namespace;
@@ -23,7 +24,9 @@ impl TtrpcClient {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (client, driver) = Client::new(stream, ClientLimits::default());
+        // The same for all, and there once.
+        static LIMITS: LazyLock<Arc<ClientLimits>> = LazyLock::new(Arc::default);
+        let (client, driver) = Client::new(stream, LIMITS.clone());
         tasks.spawn(driver.run());
         Self(client)
     }

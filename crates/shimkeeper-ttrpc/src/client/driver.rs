@@ -2,9 +2,12 @@
 //! Reads and writes for the clients of a connection, and finds out when it ends.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncRead;
+use tokio::time::{Sleep, sleep};
 
 use super::calls::{Arrival, Reply};
 use super::shared::Shared;
@@ -12,80 +15,73 @@ use crate::error::{CallError, CloseReason, ProtocolError};
 use crate::frame::{Decoded, Header, MAX_PAYLOAD, MessageType};
 use crate::inbox::Inbox;
 
-type Reader = Box<dyn AsyncRead + Send + Unpin>;
-
 /// The half of a client that does its reading and writing. Dropping it closes the connection.
 #[must_use = "nothing is received until the driver runs"]
 pub struct Driver {
-    inbox: Inbox<Reader>,
+    inbox: Inbox,
     shared: Arc<Shared>,
+    /// How much longer a peer is heard that the stream does not write to any more: one that answers and goes away makes
+    /// the next write fail before its answer is read.
+    last_words: Option<Pin<Box<Sleep>>>,
 }
 
 impl Driver {
-    pub(super) fn new(reader: Reader, shared: Arc<Shared>) -> Self {
-        Self { inbox: Inbox::new(reader, shared.limits.frame_timeout), shared }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { inbox: Inbox::new(shared.limits.frame_timeout), shared, last_words: None }
     }
 
     /// Reads and writes until the connection has ended, for whatever reason. The stream is closed on return.
     ///
     /// # Cancel safety
     /// Dropping it ends the connection with [`CloseReason::Local`].
-    #[expect(
-        clippy::manual_async_fn,
-        reason = "one has room for its arguments twice, and each connection has this future"
-    )]
     pub fn run(mut self) -> impl Future<Output = ()> + Send {
-        async move {
-            let Self { inbox, shared } = &mut self;
-            let writing = async {
-                let reason = shared.outbox.drive().await;
-                // In a box: each connection has this future, and comes to this once.
-                Box::pin(listen_on(shared)).await;
-                reason
-            };
-            let reason = tokio::select! {
-                reason = read(inbox, shared) => reason,
-                reason = writing => reason,
-            };
-            shared.close(reason);
+        // By hand: each connection has this future for all of its life.
+        poll_fn(move |context| {
+            let reason = ready!(self.poll_end(context));
+            self.shared.close(reason);
+            Poll::Ready(())
+        })
+    }
+
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<CloseReason> {
+        if let Poll::Ready(reason) = self.shared.outbox.poll_drive(context)
+            && self.has_heard_out(context)
+        {
+            return Poll::Ready(reason);
+        }
+        loop {
+            let handed_out = ready!(self.poll_frame(context))
+                .and_then(|(stream_id, reply)| hand_out(&self.shared, stream_id, reply));
+            if let Err(reason) = handed_out {
+                return Poll::Ready(reason);
+            }
         }
     }
-}
 
-/// Gives a peer that the stream does not write to any more the time to be heard: one that answers and goes away makes the
-/// next write fail before its answer is read. Of a connection that was closed nothing is expected.
-async fn listen_on(shared: &Shared) {
-    tokio::select! {
-        _ = shared.end().come() => {}
-        () = tokio::time::sleep(shared.limits.last_words) => {}
+    /// Of a connection that was closed nothing is expected.
+    fn has_heard_out(&mut self, context: &mut Context<'_>) -> bool {
+        let limit = self.shared.limits.last_words;
+        self.shared.is_over()
+            || self.last_words.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(context).is_ready()
     }
-}
 
-/// Hands out answers until the stream ends.
-async fn read(inbox: &mut Inbox<Reader>, shared: &Shared) -> CloseReason {
-    loop {
-        let handed_out = match read_frame(inbox).await {
-            Ok((stream_id, reply)) => hand_out(shared, stream_id, reply),
-            Err(reason) => Err(reason),
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<(u32, Reply), CloseReason>> {
+        let Self { inbox, shared, .. } = self;
+        let Header { stream_id, message_type, .. } = ready!(inbox.poll_header(&shared.outbox, context))?;
+        if message_type != MessageType::RESPONSE {
+            return Poll::Ready(Err(
+                ProtocolError::UnexpectedType { value: message_type.0, stream_id }.into()
+            ));
+        }
+        let reply = match ready!(inbox.poll_frame(&shared.outbox, context))? {
+            Decoded::Frame(frame) => Ok(frame.payload),
+            Decoded::Oversize(header) => {
+                let length = header.payload_len();
+                Err(Box::new(CallError::TooLarge { what: "an answer", length, limit: MAX_PAYLOAD }))
+            }
         };
-        if let Err(reason) = handed_out {
-            return reason;
-        }
+        Poll::Ready(Ok((stream_id, reply)))
     }
-}
-
-async fn read_frame(inbox: &mut Inbox<Reader>) -> Result<(u32, Reply), CloseReason> {
-    let Header { stream_id, message_type, .. } = inbox.header().await?;
-    if message_type != MessageType::RESPONSE {
-        return Err(ProtocolError::UnexpectedType { value: message_type.0, stream_id }.into());
-    }
-    let reply = match inbox.frame().await? {
-        Decoded::Frame(frame) => Ok(frame.payload),
-        Decoded::Oversize(header) => {
-            Err(CallError::TooLarge { what: "an answer", length: header.payload_len(), limit: MAX_PAYLOAD })
-        }
-    };
-    Ok((stream_id, reply))
 }
 
 fn hand_out(shared: &Shared, stream_id: u32, reply: Reply) -> Result<(), CloseReason> {
@@ -106,6 +102,7 @@ fn hand_out(shared: &Shared, stream_id: u32, reply: Reply) -> Result<(), CloseRe
 impl Drop for Driver {
     fn drop(&mut self) {
         self.shared.close(CloseReason::Local);
+        self.shared.outbox.let_go();
     }
 }
 

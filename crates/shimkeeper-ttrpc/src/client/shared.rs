@@ -5,30 +5,36 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
-use bytes::BufMut;
-use tokio::io::AsyncWrite;
-use tokio::sync::{Semaphore, oneshot};
+use bytes::{BufMut, Bytes};
+use tokio::sync::Notify;
 
 use super::ClientLimits;
 use super::calls::{Arrival, Calls, Reply};
-use super::end::End;
 use super::request::Encoder;
 use crate::error::{CallError, CloseReason};
-use crate::outbox::{Leave, Outbox};
+use crate::outbox::{Leave, Outbox, Stream};
 use crate::sync::lock;
 
 /// One connection.
 pub(super) struct Shared {
-    pub(super) limits: ClientLimits,
+    pub(super) limits: Arc<ClientLimits>,
     pub(super) outbox: Outbox,
     calls: Mutex<Calls>,
-    /// Bounds the calls, those that wait for room included.
-    admission: Semaphore,
-    end: Arc<End>,
+    /// Calls that are not over, those that wait for room included.
+    admitted: AtomicUsize,
+    /// The clones of the client.
+    clients: AtomicUsize,
+    /// Whether the end has been told. The outbox has its reason, and is closed before: last words are still heard then.
+    is_over: AtomicBool,
+    told: Notify,
 }
+
+/// One of the calls that a connection may have at a time.
+struct Admitted<'a>(&'a Shared);
 
 /// A call whose request was sent: the future of its response envelope. Dropped, it is forgotten.
 #[derive(Debug)]
@@ -36,17 +42,40 @@ pub(super) struct InFlight {
     shared: Arc<Shared>,
     id: u32,
     is_answered: bool,
-    reply: oneshot::Receiver<Reply>,
 }
 
 impl Shared {
-    pub(super) fn new(write: impl AsyncWrite + Send + Unpin + 'static, limits: ClientLimits) -> Self {
+    /// With one client.
+    pub(super) fn new(stream: impl Stream + 'static, limits: Arc<ClientLimits>) -> Self {
         Self {
-            outbox: Outbox::new(write, limits.buffer_bytes),
+            outbox: Outbox::new(stream, limits.buffer_bytes),
             calls: Mutex::new(Calls::new()),
-            admission: Semaphore::new(limits.calls.min(Semaphore::MAX_PERMITS)),
-            end: Arc::default(),
+            admitted: AtomicUsize::new(0),
+            clients: AtomicUsize::new(1),
+            is_over: AtomicBool::new(false),
+            told: Notify::new(),
             limits,
+        }
+    }
+
+    /// One client more.
+    pub(super) fn join(&self) {
+        self.clients.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One client less; the last one ends the connection.
+    pub(super) fn part(&self) {
+        if self.clients.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.close(CloseReason::Local);
+        }
+    }
+
+    fn admit(&self) -> Result<Admitted<'_>, CallError> {
+        let limit = self.limits.calls;
+        let one_more = |calls: usize| (calls < limit).then_some(calls + 1);
+        match self.admitted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_before) => Ok(Admitted(self)),
+            Err(_too_many) => Err(CallError::Busy { limit }),
         }
     }
 
@@ -57,17 +86,13 @@ impl Shared {
         more_follow: bool,
     ) -> Result<InFlight, CallError> {
         let frame_len = encoder.frame_len()?;
-        let admitted = self
-            .admission
-            .try_acquire()
-            .map_err(|_none_left| CallError::Busy { limit: self.limits.calls })?;
+        let admitted = self.admit()?;
         let room = self.outbox.room(frame_len).await.map_err(CallError::Closed)?;
         // Encoded only now: a request that waits for room takes no memory.
         let mut frame = encoder.encode(frame_len);
-        let (sender, reply) = oneshot::channel();
         let id = self.outbox.send(room, |buf| {
             let mut calls = lock(&self.calls);
-            let id = calls.open(sender)?;
+            let id = calls.open()?;
             frame[4..8].copy_from_slice(&id.to_be_bytes());
             buf.put_slice(&frame);
             let leave = match calls.len() {
@@ -78,8 +103,8 @@ impl Shared {
             Ok::<_, CallError>((id, leave))
         })?;
         // Given back when the call is over.
-        admitted.forget();
-        Ok(InFlight { shared: Arc::clone(self), id, is_answered: false, reply })
+        std::mem::forget(admitted);
+        Ok(InFlight { shared: Arc::clone(self), id, is_answered: false })
     }
 
     /// Hands what a frame holds to its call.
@@ -90,17 +115,33 @@ impl Shared {
     /// Ends the connection. The outbox keeps the first reason, and that is the one that everybody gets.
     pub(super) fn close(&self, reason: CloseReason) {
         let reason = self.outbox.close(reason);
-        self.end.tell(reason.clone());
-        // The outbox takes no frames any more, so no call is added behind this.
-        let waiting = lock(&self.calls).take_all();
-        for call in waiting {
-            let _gone = call.send(Err(CallError::Closed(reason.clone())));
+        if !self.is_over.swap(true, Ordering::AcqRel) {
+            self.told.notify_waiters();
         }
+        // The outbox takes no frames any more, so no call is added behind this.
+        lock(&self.calls).close(&reason);
     }
 
-    /// The connection's end, which may be kept longer than the connection.
-    pub(super) fn end(&self) -> &Arc<End> {
-        &self.end
+    /// Whether the connection has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// Why the connection has ended, if it has.
+    pub(super) fn reason(&self) -> Option<CloseReason> {
+        self.is_over().then(|| self.outbox.close_reason()).flatten()
+    }
+
+    /// Waits for the end. Cancel safe, and for any number of waiters.
+    pub(super) async fn ended(&self) -> CloseReason {
+        loop {
+            // Before looking: it hears of what is told from now on, waited for or not.
+            let told = self.told.notified();
+            if let Some(reason) = self.reason() {
+                return reason;
+            }
+            told.await;
+        }
     }
 
     #[cfg(test)]
@@ -110,13 +151,14 @@ impl Shared {
 }
 
 impl Future for InFlight {
-    type Output = Reply;
+    type Output = Result<Bytes, CallError>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
-        let reply = ready!(Pin::new(&mut self.reply).poll(context));
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let reply: Option<Reply> = ready!(lock(&self.shared.calls).poll(self.id, context));
         self.is_answered = true;
-        // A sender leaves the calls only to say something, so this is the end of the calls themselves.
-        Poll::Ready(reply.unwrap_or(Err(CallError::Closed(CloseReason::Local))))
+        // A call leaves the row only with an answer, so nobody asks twice.
+        let reply = reply.unwrap_or_else(|| Err(Box::new(CallError::Closed(CloseReason::Local))));
+        Poll::Ready(reply.map_err(|error| *error))
     }
 }
 
@@ -125,7 +167,13 @@ impl Drop for InFlight {
         if !self.is_answered {
             lock(&self.shared.calls).give_up(self.id);
         }
-        self.shared.admission.add_permits(1);
+        drop(Admitted(&self.shared));
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.0.admitted.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -134,7 +182,7 @@ impl fmt::Debug for Shared {
         f.debug_struct("Client")
             .field("in_flight", &lock(&self.calls).len())
             .field("outbox", &self.outbox)
-            .field("closed", &self.end.reason())
+            .field("closed", &self.reason())
             .finish_non_exhaustive()
     }
 }

@@ -32,7 +32,7 @@ fn client(limits: ClientLimits) -> (Client, DuplexStream, JoinSet<()>) {
 #[tokio::test(start_paused = true)]
 async fn a_call_leaves_nothing_behind_however_it_ends() {
     let (client, far, _tasks) = client(ClientLimits::default());
-    let shared = &client.handle.shared;
+    let shared = &client.shared;
     let late = call(&client, Some(Duration::from_secs(1))).await;
     assert!(matches!(late, Err(CallError::Deadline { .. })), "{late:?}");
     assert_eq!(shared.in_flight(), 0, "after its deadline");
@@ -141,7 +141,7 @@ async fn a_connection_is_closed_at_once_also_while_the_peer_takes_nothing() {
             for _ in 0..3 {
                 tokio::task::yield_now().await;
             }
-            assert_eq!(client.handle.shared.outbox.is_empty(), !is_full);
+            assert_eq!(client.shared.outbox.is_empty(), !is_full);
             client.close();
         };
         let (answer, ()) = tokio::join!(pending, closing);

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::io::{AsyncRead, AsyncWrite, ReadHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,12 +19,12 @@ use crate::error::{CloseReason, ProtocolError};
 use crate::frame::{Decoded, Flags, HEADER_LEN, Header, MAX_PAYLOAD, MessageType};
 use crate::inbox::Inbox;
 use crate::message::{Response, Status, code};
-use crate::outbox::{Leave, Outbox};
+use crate::outbox::{Leave, Outbox, Stream};
 
-struct Connection<S> {
+struct Connection {
     shared: Arc<Shared>,
     peer: Option<PeerCred>,
-    inbox: Inbox<ReadHalf<S>>,
+    inbox: Inbox,
     outbox: Arc<Outbox>,
     admission: Admission,
     handlers: JoinSet<()>,
@@ -53,15 +52,12 @@ struct Admitted {
 }
 
 /// Serves until the stream ends, the peer breaks the protocol, or `stop`; then drains.
-pub(super) async fn run<S>(
+pub(super) async fn run(
     shared: Arc<Shared>,
-    stream: S,
+    stream: impl Stream + 'static,
     peer: Option<PeerCred>,
     stop: CancellationToken,
-) -> CloseReason
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+) -> CloseReason {
     let mut connection = Connection::new(shared, stream, peer);
     let outbox = Arc::clone(&connection.outbox);
     let reason = tokio::select! {
@@ -73,17 +69,19 @@ where
     if !matches!(reason, CloseReason::Protocol(_)) {
         connection.drain().await;
     }
-    outbox.close(reason)
+    let reason = outbox.close(reason);
+    // Handlers that are still about to answer do not keep it.
+    outbox.let_go();
+    reason
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
-    fn new(shared: Arc<Shared>, stream: S, peer: Option<PeerCred>) -> Self {
-        let (read, write) = tokio::io::split(stream);
+impl Connection {
+    fn new(shared: Arc<Shared>, stream: impl Stream + 'static, peer: Option<PeerCred>) -> Self {
         let limits = &shared.limits;
         Self {
             peer,
-            inbox: Inbox::new(read, limits.frame_timeout),
-            outbox: Arc::new(Outbox::new(write, limits.buffer_bytes)),
+            inbox: Inbox::new(limits.frame_timeout),
+            outbox: Arc::new(Outbox::new(stream, limits.buffer_bytes)),
             admission: Admission::new(limits.in_flight, limits.in_flight_bytes),
             handlers: JoinSet::new(),
             last_id: 0,
@@ -109,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         }
         let admitted = self.admission.admit(header.payload_len()).await;
         self.inbox.excuse();
-        let envelope = match (self.inbox.frame().await?, self.check(header)) {
+        let envelope = match (self.inbox.frame(&self.outbox).await?, self.check(header)) {
             (_, Err(status)) => return self.stray(stream_id, status).await,
             (Decoded::Oversize(_), Ok(())) => Err(Status::too_large(header.payload_len(), MAX_PAYLOAD)),
             (Decoded::Frame(frame), Ok(())) => Ok(frame.payload),
@@ -127,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
             let is_quiet = self.handlers.is_empty();
             tokio::select! {
                 biased;
-                header = self.inbox.header() => return header,
+                header = self.inbox.header(&self.outbox) => return header,
                 Some(_done) = self.handlers.join_next() => {}
                 () = silence(self.idle), if is_quiet => {
                     // What has come by now was read before this, and what comes after it is not read.

@@ -26,7 +26,7 @@ impl Service for Slow {
     }
 }
 
-fn connection(may_close: fn(PeerCred) -> bool) -> (Connection<DuplexStream>, DuplexStream) {
+fn connection(may_close: fn(PeerCred) -> bool) -> (Connection, DuplexStream) {
     let shared = Shared {
         limits: ServerLimits::default(),
         services: HashMap::from([("slow".to_owned(), Arc::new(Slow) as Arc<dyn Service>)]),
@@ -45,7 +45,7 @@ fn request(stream_id: u32, service: &str) -> Vec<u8> {
 }
 
 /// Serves for so long; why the connection has ended, if it has.
-async fn serve(connection: &mut Connection<DuplexStream>, time: Duration) -> Option<CloseReason> {
+async fn serve(connection: &mut Connection, time: Duration) -> Option<CloseReason> {
     let outbox = Arc::clone(&connection.outbox);
     tokio::select! {
         reason = connection.read() => Some(reason),
