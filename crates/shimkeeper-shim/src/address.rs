@@ -7,17 +7,18 @@
 mod rule;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::TaskApi;
 
-/// Where a shim listens.
+/// Where a shim listens. A clone shares what it says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A socket in the file system; the path is absolute.
-    Unix(PathBuf),
+    Unix(Arc<Path>),
     /// A socket in the abstract namespace, named without the leading NUL.
-    Abstract(String),
+    Abstract(Arc<str>),
     /// A port of a virtual machine.
     Vsock {
         /// Context id of the machine.
@@ -28,7 +29,7 @@ pub enum Address {
     /// A port of a virtual machine, reached through the hypervisor's socket.
     Hvsock {
         /// The hypervisor's socket.
-        path: PathBuf,
+        path: Arc<Path>,
         /// Port within the machine.
         port: u32,
     },
@@ -64,6 +65,11 @@ pub enum AddressError {
 const MAX_SOCKET_NAME: usize = 107;
 
 impl Address {
+    /// A socket in the file system.
+    pub fn unix(path: impl AsRef<Path>) -> Self {
+        Self::Unix(path.as_ref().into())
+    }
+
     /// Reads an address as a shim with this API means it.
     ///
     /// # Errors
@@ -87,7 +93,7 @@ impl Address {
             }
             Some(_) => Err(AddressError::Scheme),
             None if api == TaskApi::GrpcV3 => socket_path(text).map(Self::Unix),
-            None => bounded(text).map(|name| Self::Abstract(name.to_owned())),
+            None => bounded(text).map(|name| Self::Abstract(name.into())),
         }
     }
 
@@ -124,11 +130,11 @@ fn bounded(name: &str) -> Result<&str, AddressError> {
     if name.len() > MAX_SOCKET_NAME { Err(AddressError::TooLong { len: name.len() }) } else { Ok(name) }
 }
 
-fn socket_path(path: &str) -> Result<PathBuf, AddressError> {
+fn socket_path(path: &str) -> Result<Arc<Path>, AddressError> {
     if !path.starts_with('/') {
         return Err(AddressError::Relative);
     }
-    bounded(path).map(PathBuf::from)
+    bounded(path).map(|path| Path::new(path).into())
 }
 
 /// Decimal digits only: `parse` alone would take a sign.
@@ -154,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_bare_path_is_what_the_protocol_says() {
-        let path = PathBuf::from("/run/s/a");
+        let path: Arc<Path> = Path::new("/run/s/a").into();
         assert_eq!(Address::parse("/run/s/a", TaskApi::GrpcV3), Ok(Address::Unix(path.clone())));
         assert_eq!(Address::parse("/run/s/a", TaskApi::TtrpcV2), Ok(Address::Abstract("/run/s/a".into())));
         assert_eq!(Address::Unix(path.clone()).announced(TaskApi::GrpcV3), "/run/s/a");

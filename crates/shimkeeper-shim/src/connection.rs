@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use shimkeeper_core::{HasKind as _, Namespace};
+use tokio::sync::Notify;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -44,7 +45,6 @@ use crate::{Address, BootstrapParams, TaskApi};
 #[derive(Clone, Debug)]
 pub struct Connection {
     client: TaskClient,
-    about: Arc<About>,
     share: Arc<Share>,
 }
 
@@ -54,12 +54,6 @@ enum TaskClient {
     TtrpcV2(TtrpcClient),
     TtrpcV3(TtrpcClient),
     GrpcV3(GrpcClient),
-}
-
-#[derive(Debug)]
-struct About {
-    namespace: Namespace,
-    address: Address,
 }
 
 impl Connection {
@@ -94,16 +88,15 @@ impl Connection {
                 Err(_elapsed) => return Err(deadline.passed(&address, None)),
             },
         };
-        let about = About { namespace: namespace.clone(), address };
-        let share = Arc::new(Share::first(client.clone()));
-        Ok(Self { client, about: Arc::new(about), share })
+        let share = Arc::new(Share::first(client.clone(), namespace.clone(), address));
+        Ok(Self { client, share })
     }
 
     /// Another share of the same wire, for another task of the same shim: it is closed by itself, and ends with the
     /// wire. `None` once the wire is closed on our side.
     pub fn share(&self) -> Option<Self> {
         let share = Arc::new(self.share.another()?);
-        Some(Self { client: self.client.clone(), about: self.about.clone(), share })
+        Some(Self { client: self.client.clone(), share })
     }
 
     /// The Task API spoken on this connection.
@@ -122,7 +115,7 @@ impl Connection {
         match &self.client {
             TaskClient::TtrpcV3(client) => {
                 let client = TaskClient::TtrpcV2(client.clone());
-                Some(Self { client, about: self.about.clone(), share: self.share.clone() })
+                Some(Self { client, share: self.share.clone() })
             }
             TaskClient::TtrpcV2(_) | TaskClient::GrpcV3(_) => None,
         }
@@ -130,7 +123,7 @@ impl Connection {
 
     /// The address that was dialled.
     pub fn address(&self) -> &Address {
-        &self.about.address
+        self.share.address()
     }
 
     /// Waits for the connection's end and says why it came. At once if it has come; the same for every waiter.
@@ -143,6 +136,12 @@ impl Connection {
             reason = self.client.closed() => reason,
             () = self.share.hung_up() => CloseReason::Local,
         }
+    }
+
+    /// Notifies all who wait for `listener` when the connection ends, or this share of it is closed; at once if that has
+    /// happened. One listener, the first, for all clones. It takes less memory than to wait for [`Connection::closed`].
+    pub fn tell_end(&self, listener: &Arc<Notify>) {
+        self.share.tell_end(listener);
     }
 
     /// Why the connection ended, if it has.
@@ -186,7 +185,7 @@ impl Connection {
             {
                 let method = self.name::<M>();
                 let (call, request) = (Call::unbounded(), request.encode_to_vec());
-                let sending = pin!(client.begin(&method, &self.about.namespace, &call, &request));
+                let sending = pin!(client.begin(&method, self.share.namespace(), &call, &request));
                 Form::Ttrpc(
                     self.unless_hung_up(sending).await.map_err(|cause| CallError::new(M::NAME, cause))?,
                 )
@@ -225,7 +224,7 @@ impl Connection {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return self.attempt(method, call, request, read).await;
         }
-        let (shim, trace) = (&self.about.address, call.trace.traceparent());
+        let (shim, trace) = (self.address(), call.trace.traceparent());
         let span =
             tracing::debug_span!("call", %shim, method = method.name, trace, outcome = tracing::field::Empty);
         let started = std::time::Instant::now();
@@ -247,7 +246,7 @@ impl Connection {
     }
 
     async fn send(&self, method: &MethodName, call: &Call, request: &[u8]) -> Result<Bytes, Cause> {
-        let namespace = &self.about.namespace;
+        let namespace = self.share.namespace();
         match &self.client {
             TaskClient::TtrpcV2(client) | TaskClient::TtrpcV3(client) => {
                 client.unary(method, namespace, call, request).await
@@ -290,6 +289,13 @@ impl TaskClient {
             Self::TtrpcV2(client) | Self::TtrpcV3(client) => client.closed().await,
             // In a box, because few shims speak it, and each is watched.
             Self::GrpcV3(client) => Box::pin(client.closed()).await,
+        }
+    }
+
+    fn tell_end(&self, listener: Arc<Notify>) {
+        match self {
+            Self::TtrpcV2(client) | Self::TtrpcV3(client) => client.tell_end(listener),
+            Self::GrpcV3(client) => client.tell_end(listener),
         }
     }
 

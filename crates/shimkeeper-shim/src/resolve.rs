@@ -12,6 +12,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use shimkeeper_core::{HasKind, Kind};
 
@@ -29,7 +30,7 @@ pub struct SearchPath(Vec<PathBuf>);
 /// A shim's binary, which was there and executable when it was looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShimBinary {
-    path: PathBuf,
+    path: Arc<Path>,
     version: Option<FileVersion>,
 }
 
@@ -96,6 +97,19 @@ pub fn resolve(runtime: &Runtime, search: &SearchPath) -> Result<ShimBinary, Res
             })
         }
     }
+}
+
+/// The path, once for all who have it: there are many shims, and few binaries.
+fn known(path: &Path) -> Arc<Path> {
+    static KNOWN: Mutex<Vec<Weak<Path>>> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|one| one.strong_count() > 0);
+    if let Some(one) = known.iter().filter_map(Weak::upgrade).find(|one| **one == *path) {
+        return one;
+    }
+    let one = path.into();
+    known.push(Arc::downgrade(&one));
+    one
 }
 
 /// A file as it is at one moment: another one under the same path is another version.
@@ -181,18 +195,23 @@ impl ShimBinary {
         }
         let modified = (found.mtime(), found.mtime_nsec());
         let version = FileVersion { device: found.dev(), inode: found.ino(), modified };
-        Ok(Self { path: path.to_owned(), version: Some(version) })
+        Ok(Self { path: known(path), version: Some(version) })
     }
 
     /// The binary that was at this path when its shim was launched. It may be gone: a shim that runs is spoken to all
     /// the same, and only its `delete` action needs the binary.
-    pub fn formerly_at(path: PathBuf) -> Self {
-        Self { path, version: None }
+    pub fn formerly_at(path: &Path) -> Self {
+        Self { path: known(path), version: None }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The same, to be kept: it is there once for all shims of this binary.
+    pub fn shared_path(&self) -> Arc<Path> {
+        self.path.clone()
     }
 
     /// Which file was there when it was looked for; `None` if it was not.

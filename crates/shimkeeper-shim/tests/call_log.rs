@@ -42,7 +42,7 @@ async fn logged(level: &str) -> Vec<String> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("s");
     let _silent = UnixListener::bind(&path).expect("a socket");
-    let params = BootstrapParams { api: TaskApi::TtrpcV3, address: Address::Unix(path) };
+    let params = BootstrapParams { api: TaskApi::TtrpcV3, address: Address::unix(path) };
     let (namespace, tasks) = (Namespace::default_namespace(), TaskTracker::new());
     let patience = Duration::from_secs(20);
     let connection = Connection::dial(&params, &namespace, DialMode::Fresh, &tasks, patience).await;

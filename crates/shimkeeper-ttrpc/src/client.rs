@@ -24,6 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 
 pub use self::driver::Driver;
 use self::request::Encoder;
@@ -172,6 +173,12 @@ impl Client {
     /// Why the connection ended, if it has.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.shared.reason()
+    }
+
+    /// Notifies all who wait for `listener` when the connection ends; at once if it has. For whoever waits in one way
+    /// for several things: [`close_reason`](Self::close_reason) then says whether it was this.
+    pub fn tell_end(&self, listener: Arc<Notify>) {
+        self.shared.tell(listener);
     }
 
     /// A way to wait for the end that does not keep the connection open, as a clone of the client would.

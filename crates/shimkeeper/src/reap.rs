@@ -213,7 +213,7 @@ pub(crate) async fn end_launch(
     let note = move || {
         let listening = find_by_mark(mark).iter().find_map(|process| listening_socket(process.pid));
         let params =
-            listening.map(|path| BootstrapParams { api: TaskApi::TtrpcV3, address: Address::Unix(path) });
+            listening.map(|path| BootstrapParams { api: TaskApi::TtrpcV3, address: Address::unix(path) });
         if let Some(params) = params.filter(|_| BootstrapParams::read(&noted).is_err())
             && let Err(error) = params.write(&noted)
         {

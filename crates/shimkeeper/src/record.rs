@@ -8,7 +8,7 @@
 
 mod form;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shimkeeper_core::Incarnation;
@@ -38,7 +38,7 @@ pub(crate) struct Record {
     pub(crate) incarnation: Incarnation,
     pub(crate) boot_id: BootId,
     pub(crate) stage: Stage,
-    pub(crate) runtime: PathBuf,
+    pub(crate) runtime: Arc<Path>,
     /// Where the shim listens, as it said when it was launched.
     pub(crate) bootstrap: Option<BootstrapParams>,
     pub(crate) shim: Option<ProcessIdentity>,
@@ -87,12 +87,12 @@ impl Record {
     }
 
     /// Of what is about to be launched with this binary.
-    pub(crate) fn new(incarnation: Incarnation, boot_id: BootId, runtime: &Path) -> Self {
+    pub(crate) fn new(incarnation: Incarnation, boot_id: BootId, runtime: Arc<Path>) -> Self {
         Self {
             incarnation,
             boot_id,
             stage: Stage::Creating,
-            runtime: runtime.to_owned(),
+            runtime,
             bootstrap: None,
             shim: None,
             taken_over: false,
@@ -247,7 +247,7 @@ mod tests {
         let spec = BundleSpec { json: b"{}", container_root_host_gid: None };
         let key = TaskKey::parse("ns", "a").unwrap();
         let bundle = Arc::new(BundleDraft::create(&dirs, &key, &spec).unwrap().keep());
-        let record = Record::new(Incarnation::fresh(), BootId::current().unwrap(), Path::new("/shim"));
+        let record = Record::new(Incarnation::fresh(), BootId::current().unwrap(), Path::new("/shim").into());
         let file = RecordFile::new(&Scope::over(false), bundle.clone(), record);
         let ledger = Arc::new(Ledger::new(Book::default()));
 

@@ -37,7 +37,7 @@ pub(crate) fn elsewhere(
     let found = shims
         .iter()
         .filter_map(|shim| listening_socket(shim.pid))
-        .map(|path| BootstrapParams { api, address: Address::Unix(path) });
+        .map(|path| BootstrapParams { api, address: Address::unix(path) });
     let ruled = BootstrapParams { api, address: Address::by_rule(bundle, &env.address) };
     let ruled = Some(ruled).filter(|params| params.address.path().is_some_and(std::path::Path::exists));
     let mut places = told.to_vec();

@@ -23,7 +23,7 @@ impl Address {
     /// shims do. Says nothing about whether anybody listens there. Blocking file operations.
     pub fn by_rule(bundle: &Bundle, manager: &str) -> Self {
         let group = group(bundle).unwrap_or_else(|| bundle.key().id.to_string());
-        Self::Unix(socket(manager, bundle.key().namespace.as_str(), &group))
+        Self::unix(socket(manager, bundle.key().namespace.as_str(), &group))
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn annotations_decide_the_group() {
         let (_dir, bundle) = a_bundle();
-        let of = |group: &str| Address::Unix(socket("/m", "ns", group));
+        let of = |group: &str| Address::unix(socket("/m", "ns", group));
         for (spec, expected) in [
             ("{}", "id"),
             (r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod"}}"#, "pod"),

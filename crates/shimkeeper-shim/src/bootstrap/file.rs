@@ -115,7 +115,7 @@ mod tests {
     use crate::test_support::a_bundle;
 
     fn params(api: TaskApi) -> BootstrapParams {
-        BootstrapParams { api, address: Address::Unix("/run/s/a".into()) }
+        BootstrapParams { api, address: Address::unix("/run/s/a") }
     }
 
     #[test]

@@ -11,7 +11,7 @@ fn protobuf(version: i32, address: &str, protocol: &str) -> Vec<u8> {
 }
 
 fn unix(api: TaskApi, path: &str) -> BootstrapParams {
-    BootstrapParams { api, address: Address::Unix(path.into()) }
+    BootstrapParams { api, address: Address::unix(path) }
 }
 
 #[test]

@@ -6,9 +6,9 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,30 +58,57 @@ impl fmt::Display for CloseReason {
 
 /// Remembers the first reason it is given; every waiter, early or late, sees that one.
 #[derive(Clone, Debug)]
-pub(super) struct CloseLatch(Arc<watch::Sender<Option<CloseReason>>>);
+pub(super) struct CloseLatch(Arc<Latch>);
+
+#[derive(Debug, Default)]
+struct Latch {
+    reason: watch::Sender<Option<CloseReason>>,
+    /// Who is told without waiting for it.
+    listeners: Mutex<Vec<Arc<Notify>>>,
+}
 
 impl CloseLatch {
     pub(super) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(None)))
+        Self(Arc::default())
     }
 
     /// Trips the latch, unless it has tripped.
     pub(super) fn trip(&self, reason: CloseReason) {
-        self.0.send_if_modified(|first| {
+        let tripped = self.0.reason.send_if_modified(|first| {
             let tripping = first.is_none();
             if tripping {
                 *first = Some(reason);
             }
             tripping
         });
+        if tripped {
+            for listener in self.listeners().drain(..) {
+                listener.notify_waiters();
+            }
+        }
+    }
+
+    /// Notifies who waits for `listener` when it trips; at once if it has.
+    pub(super) fn tell(&self, listener: Arc<Notify>) {
+        let mut listeners = self.listeners();
+        if self.reason().is_some() {
+            return listener.notify_waiters();
+        }
+        // Those that nobody else has are gone.
+        listeners.retain(|listener| Arc::strong_count(listener) > 1);
+        listeners.push(listener);
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<Arc<Notify>>> {
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn reason(&self) -> Option<CloseReason> {
-        self.0.borrow().clone()
+        self.0.reason.borrow().clone()
     }
 
     pub(super) async fn tripped(&self) -> CloseReason {
-        let mut watching = self.0.subscribe();
+        let mut watching = self.0.reason.subscribe();
         let seen = watching.wait_for(Option::is_some).await.expect("the sender lives in `self`");
         seen.clone().expect("waited for it to be set")
     }

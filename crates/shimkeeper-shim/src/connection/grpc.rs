@@ -29,7 +29,7 @@ use hyper::http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use shimkeeper_core::Namespace;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -136,6 +136,10 @@ impl GrpcClient {
 
     pub(super) async fn closed(&self) -> CloseReason {
         self.0.closed.tripped().await
+    }
+
+    pub(super) fn tell_end(&self, listener: Arc<Notify>) {
+        self.0.closed.tell(listener);
     }
 
     pub(super) fn close_reason(&self) -> Option<CloseReason> {

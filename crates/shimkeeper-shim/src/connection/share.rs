@@ -2,12 +2,14 @@
 //! A share of a wire: one shim may serve several tasks, each of which hangs up by itself. The last one to do so
 //! closes the wire.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use shimkeeper_core::Namespace;
 use tokio::sync::Notify;
 
 use super::TaskClient;
+use crate::Address;
 
 /// One task's share. Dropping it hangs up.
 #[derive(Debug)]
@@ -15,23 +17,47 @@ pub(super) struct Share {
     wire: Arc<Wire>,
     has_hung_up: AtomicBool,
     over: Notify,
+    /// Who is told of its end.
+    listener: OnceLock<Arc<Notify>>,
 }
 
 #[derive(Debug)]
 struct Wire {
     client: TaskClient,
+    namespace: Namespace,
+    address: Address,
     /// Shares that have not hung up. Once it is zero it stays so.
     shares: AtomicUsize,
 }
 
 impl Share {
-    pub(super) fn first(client: TaskClient) -> Self {
-        let wire = Arc::new(Wire { client, shares: AtomicUsize::new(1) });
+    pub(super) fn first(client: TaskClient, namespace: Namespace, address: Address) -> Self {
+        let wire = Arc::new(Wire { client, namespace, address, shares: AtomicUsize::new(1) });
         Self::of(wire)
     }
 
     fn of(wire: Arc<Wire>) -> Self {
-        Self { wire, has_hung_up: AtomicBool::new(false), over: Notify::new() }
+        let (has_hung_up, over, listener) = (AtomicBool::new(false), Notify::new(), OnceLock::new());
+        Self { wire, has_hung_up, over, listener }
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.wire.namespace
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.wire.address
+    }
+
+    /// Notifies who waits for `listener` when this share ends, or the wire. There is one.
+    pub(super) fn tell_end(&self, listener: &Arc<Notify>) {
+        if self.listener.set(listener.clone()).is_err() {
+            return;
+        }
+        self.wire.client.tell_end(listener.clone());
+        if self.has_hung_up() {
+            listener.notify_waiters();
+        }
     }
 
     /// One more; `None` once the last one has hung up.
@@ -46,6 +72,9 @@ impl Share {
             return;
         }
         self.over.notify_waiters();
+        if let Some(listener) = self.listener.get() {
+            listener.notify_waiters();
+        }
         if self.wire.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.wire.client.close();
         }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use shimkeeper_core::Namespace;
 use shimkeeper_ttrpc::{Begun, CallOptions, Client, ClientLimits, Metadata, NAMESPACE_KEY};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::MethodName;
@@ -57,6 +58,10 @@ impl TtrpcClient {
 
     pub(super) async fn closed(&self) -> CloseReason {
         self.0.closed().await.into()
+    }
+
+    pub(super) fn tell_end(&self, listener: Arc<Notify>) {
+        self.0.tell_end(listener);
     }
 
     pub(super) fn close_reason(&self) -> Option<CloseReason> {

@@ -26,7 +26,7 @@ fn socket() -> (TempDir, PathBuf) {
 #[tokio::test]
 async fn a_missing_socket_fails_at_once_and_says_what_that_means() {
     let (_dir, path) = socket();
-    let address = Address::Unix(path.clone());
+    let address = Address::unix(&path);
     for (mode, meaning) in [(DialMode::Fresh, "said it listens"), (DialMode::Existing, "is gone")] {
         let error = dial(&address, mode, LONG).await.unwrap_err();
         assert!(matches!(error, DialError::Missing { .. }), "{error}");
@@ -40,7 +40,7 @@ async fn a_missing_socket_fails_at_once_and_says_what_that_means() {
 async fn a_socket_nobody_listens_on_fails_at_once() {
     let (_dir, path) = socket();
     drop(UnixListener::bind(&path).unwrap());
-    let error = dial(&Address::Unix(path), DialMode::Existing, LONG).await.unwrap_err();
+    let error = dial(&Address::unix(path), DialMode::Existing, LONG).await.unwrap_err();
     assert!(matches!(error, DialError::Refused { .. }), "{error}");
     let error =
         dial(&Address::Abstract("shimkeeper-test-none".into()), DialMode::Fresh, LONG).await.unwrap_err();
@@ -50,7 +50,7 @@ async fn a_socket_nobody_listens_on_fails_at_once() {
 #[tokio::test]
 async fn a_name_that_does_not_fit_is_not_tried() {
     let long = format!("/{}", "x".repeat(107));
-    for address in [Address::Unix(long.clone().into()), Address::Abstract(long)] {
+    for address in [Address::unix(&long), Address::Abstract(long.into())] {
         let error = dial(&address, DialMode::Fresh, LONG).await.unwrap_err();
         assert!(matches!(error, DialError::NameTooLong { len: 108, .. }), "{error}");
         assert_eq!(error.kind(), Kind::InvalidArgument);
@@ -58,7 +58,7 @@ async fn a_name_that_does_not_fit_is_not_tried() {
     let (dir, _) = socket();
     let fits = dir.path().join("x".repeat(107 - 1 - dir.path().as_os_str().len()));
     let _listener = UnixListener::bind(&fits).unwrap();
-    dial(&Address::Unix(fits), DialMode::Fresh, LONG).await.unwrap();
+    dial(&Address::unix(fits), DialMode::Fresh, LONG).await.unwrap();
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn an_abstract_socket_is_named_without_its_nul() {
     let name = format!("shimkeeper-test-{}", std::process::id());
     let address = std_net::SocketAddr::from_abstract_name(&name).unwrap();
     let _listener = std_net::UnixListener::bind_addr(&address).unwrap();
-    dial(&Address::Abstract(name), DialMode::Fresh, LONG).await.unwrap();
+    dial(&Address::Abstract(name.into()), DialMode::Fresh, LONG).await.unwrap();
 }
 
 /// A hypervisor that hangs up so many times, then answers and lets the guest speak first.
@@ -87,7 +87,7 @@ async fn hypervisor(listener: UnixListener, hang_ups: usize, answer: &'static [u
 async fn a_hypervisor_is_asked_until_the_guest_listens_and_no_byte_of_the_guest_is_lost() {
     let (_dir, path) = socket();
     let listener = UnixListener::bind(&path).unwrap();
-    let address = Address::Hvsock { path, port: 1024 };
+    let address = Address::Hvsock { path: path.into(), port: 1024 };
     let (dialled, (asked, _stream)) = tokio::join!(
         dial(&address, DialMode::Fresh, LONG),
         hypervisor(listener, 2, b"OK 1073741824\nguest speaks first"),
@@ -104,7 +104,7 @@ async fn a_hypervisor_that_refuses_or_babbles_is_not_asked_again() {
     for (answer, shown) in [(b"ERR no such port\r\n".as_slice(), "ERR no such port"), (BABBLE, "xxx")] {
         let (_dir, path) = socket();
         let listener = UnixListener::bind(&path).unwrap();
-        let address = Address::Hvsock { path, port: 1 };
+        let address = Address::Hvsock { path: path.into(), port: 1 };
         let (dialled, _) =
             tokio::join!(dial(&address, DialMode::Fresh, LONG), hypervisor(listener, 0, answer));
         let error = dialled.unwrap_err();
@@ -117,7 +117,7 @@ async fn a_hypervisor_that_refuses_or_babbles_is_not_asked_again() {
 async fn a_hypervisor_that_only_hangs_up_is_given_up_at_the_deadline() {
     let (_dir, path) = socket();
     let listener = UnixListener::bind(&path).unwrap();
-    let address = Address::Hvsock { path, port: 1 };
+    let address = Address::Hvsock { path: path.into(), port: 1 };
     let hanging_up = async {
         loop {
             drop(listener.accept().await.unwrap());
@@ -137,7 +137,7 @@ async fn a_hypervisor_that_only_hangs_up_is_given_up_at_the_deadline() {
 async fn a_hypervisor_that_says_nothing_is_given_up_at_the_deadline() {
     let (_dir, path) = socket();
     let _listener = UnixListener::bind(&path).unwrap();
-    let address = Address::Hvsock { path, port: 1 };
+    let address = Address::Hvsock { path: path.into(), port: 1 };
     let error = dial(&address, DialMode::Fresh, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(error, DialError::Deadline { obstacle: None, .. }), "{error}");
     assert_eq!(error.kind(), Kind::DeadlineExceeded);

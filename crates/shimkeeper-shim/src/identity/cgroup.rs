@@ -5,6 +5,7 @@
 //! Only a group of the container's own is ever used. One that a stranger is in, such as its shim or we ourselves, is
 //! nobody's to kill.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -29,9 +30,10 @@ const MAX_GROUPS: usize = 4096;
 /// The groups of one container. A clone shares what it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Groups", into = "Groups")]
-pub struct Cgroup(Arc<Groups>);
+pub struct Cgroup(Arc<Places>);
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// As it is written down.
+#[derive(Serialize, Deserialize)]
 struct Groups {
     /// Where its processes are listed.
     dir: PathBuf,
@@ -40,16 +42,58 @@ struct Groups {
     memory: Option<PathBuf>,
 }
 
+/// As it is kept, for every task: what the two have in common is there once.
+#[derive(Debug, PartialEq, Eq)]
+struct Places {
+    dir: Box<Path>,
+    memory: Memory,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Memory {
+    Uncounted,
+    /// The same group.
+    Here,
+    /// The group of the same name in the hierarchy of version 1 that counts memory.
+    Alike,
+    At(Box<Path>),
+}
+
 impl From<Groups> for Cgroup {
-    fn from(groups: Groups) -> Self {
-        Self(Arc::new(groups))
+    fn from(Groups { dir, memory }: Groups) -> Self {
+        let memory = match memory {
+            None => Memory::Uncounted,
+            Some(memory) if memory == dir => Memory::Here,
+            Some(memory) if alike(&dir).as_ref() == Some(&memory) => Memory::Alike,
+            Some(memory) => Memory::At(memory.into()),
+        };
+        Self(Arc::new(Places { dir: dir.into(), memory }))
     }
 }
 
 impl From<Cgroup> for Groups {
     fn from(cgroup: Cgroup) -> Self {
-        Arc::unwrap_or_clone(cgroup.0)
+        Self { dir: cgroup.0.dir.to_path_buf(), memory: cgroup.0.memory().map(Cow::into_owned) }
     }
+}
+
+impl Places {
+    /// Where its memory is counted.
+    fn memory(&self) -> Option<Cow<'_, Path>> {
+        match &self.memory {
+            Memory::Uncounted => None,
+            Memory::Here => Some(Cow::Borrowed(&self.dir)),
+            Memory::Alike => alike(&self.dir).map(Cow::Owned),
+            Memory::At(path) => Some(Cow::Borrowed(path)),
+        }
+    }
+}
+
+/// The group of the same name among those that count memory.
+fn alike(dir: &Path) -> Option<PathBuf> {
+    let mut name = dir.strip_prefix(ROOT).ok()?.components();
+    name.next()?;
+    Some(hierarchy("memory").join(name.as_path()))
 }
 
 impl Cgroup {
@@ -93,7 +137,7 @@ impl Cgroup {
             dir.strip_prefix(ROOT)
                 .is_ok_and(|path| path.components().all(|c| matches!(c, Component::Normal(_))))
         };
-        if !is_below(&self.0.dir) || !self.0.memory.as_deref().is_none_or(is_below) {
+        if !is_below(&self.0.dir) || !self.0.memory().as_deref().is_none_or(is_below) {
             return None;
         }
         self.pids().ok().filter(|pids| !pids.iter().any(|pid| strangers.contains(pid)))
@@ -159,15 +203,15 @@ impl Cgroup {
 
     /// How many of its processes the kernel has killed for want of memory; `None` if it does not say.
     pub fn oom_kills(&self) -> Option<u64> {
-        let memory = self.0.memory.as_ref()?;
+        let memory = self.0.memory()?;
         // Version 2 has one directory for all that is known of a group.
-        let file = if *memory == self.0.dir { "memory.events" } else { "memory.oom_control" };
+        let file = if *memory == *self.0.dir { "memory.events" } else { "memory.oom_control" };
         oom_kills(&read_virtual_text(memory.join(file)).ok()?)
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {
         let mut pids = Vec::new();
-        let mut groups = vec![self.0.dir.clone()];
+        let mut groups = vec![self.0.dir.to_path_buf()];
         let mut seen = 0;
         while let Some(group) = groups.pop() {
             seen += 1;
@@ -236,13 +280,15 @@ mod tests {
     fn dirs(text: &str, is_unified: bool) -> Option<(String, Option<String>)> {
         let found = Cgroup::parse(text, is_unified)?;
         let text = |path: &Path| path.to_str().unwrap().to_owned();
-        Some((text(&found.0.dir), found.0.memory.as_deref().map(text)))
+        Some((text(&found.0.dir), found.0.memory().as_deref().map(text)))
     }
 
     #[test]
     fn each_layout_is_understood() {
         let under = |path: &str| format!("{ROOT}/{path}");
         assert_eq!(dirs(HYBRID, false), Some((under("freezer/a/b"), Some(under("memory/m")))));
+        let alike = HYBRID.replace("memory:/m", "memory:/a/b");
+        assert_eq!(dirs(&alike, false), Some((under("freezer/a/b"), Some(under("memory/a/b")))));
         let no_freezer = HYBRID.replace("freezer:/a/b", "freezer:/").replace("memory:/m", "memory:/");
         assert_eq!(dirs(&no_freezer, false), Some((under("pids/a/b"), None)));
         assert_eq!(dirs("1:name=systemd:/s:x\n", false), Some((under("systemd/s:x"), None)));
@@ -251,6 +297,18 @@ mod tests {
             [("0::/\n", true), ("0::/a\n", false), ("", true), ("x", false), ("1:pids:a", false)]
         {
             assert_eq!(dirs(text, is_unified), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_down_reads_back() {
+        for memory in [None, Some("freezer/a"), Some("memory/a"), Some("memory/b"), Some("a")] {
+            let path = |path: &str| Path::new(ROOT).join(path);
+            let cgroup = Cgroup::from(Groups { dir: path("freezer/a"), memory: memory.map(path) });
+            let text = serde_json::to_string(&cgroup).unwrap();
+            assert_eq!(memory.is_some(), text.contains("memory"), "{text}");
+            assert!(memory.is_none_or(|memory| text.contains(&format!("{ROOT}/{memory}"))), "{text}");
+            assert_eq!(serde_json::from_str::<Cgroup>(&text).unwrap(), cgroup);
         }
     }
 

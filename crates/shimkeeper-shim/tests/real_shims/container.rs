@@ -66,7 +66,7 @@ impl Container {
         let mut params = timeout(LONG, start(generation, &id, remains.dir.path())).await.expect("start ends");
         assert_eq!(params.api, generation.api(), "what {generation:?} announces");
         if let Address::Unix(path) = &params.address {
-            remains.socket = Some(path.clone());
+            remains.socket = Some(path.to_path_buf());
         }
         params.api = api;
         let namespace: Namespace = NAMESPACE.parse().unwrap();

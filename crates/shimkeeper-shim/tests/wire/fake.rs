@@ -142,7 +142,7 @@ impl Drop for FakeShim {
 }
 
 pub(crate) fn params(api: TaskApi, path: &Path) -> BootstrapParams {
-    BootstrapParams { api, address: Address::Unix(path.to_owned()) }
+    BootstrapParams { api, address: Address::unix(path) }
 }
 
 pub(crate) async fn dial(

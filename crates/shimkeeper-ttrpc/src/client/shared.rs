@@ -31,6 +31,8 @@ pub(super) struct Shared {
     /// Whether the end has been told. The outbox has its reason, and is closed before: last words are still heard then.
     is_over: AtomicBool,
     told: Notify,
+    /// Who else is told, and looks for what it was.
+    listeners: Mutex<Vec<Arc<Notify>>>,
 }
 
 /// One of the calls that a connection may have at a time.
@@ -54,6 +56,7 @@ impl Shared {
             clients: AtomicUsize::new(1),
             is_over: AtomicBool::new(false),
             told: Notify::new(),
+            listeners: Mutex::default(),
             limits,
         }
     }
@@ -117,6 +120,9 @@ impl Shared {
         let reason = self.outbox.close(reason);
         if !self.is_over.swap(true, Ordering::AcqRel) {
             self.told.notify_waiters();
+            for listener in lock(&self.listeners).drain(..) {
+                listener.notify_waiters();
+            }
         }
         // The outbox takes no frames any more, so no call is added behind this.
         lock(&self.calls).close(&reason);
@@ -130,6 +136,18 @@ impl Shared {
     /// Why the connection has ended, if it has.
     pub(super) fn reason(&self) -> Option<CloseReason> {
         self.is_over().then(|| self.outbox.close_reason()).flatten()
+    }
+
+    /// Has the end told to those who wait for something else as well; at once, if it has come.
+    pub(super) fn tell(&self, listener: Arc<Notify>) {
+        let mut listeners = lock(&self.listeners);
+        if self.is_over() {
+            return listener.notify_waiters();
+        }
+        // Those that nobody else has are gone. Mostly it is the only one.
+        listeners.retain(|listener| Arc::strong_count(listener) > 1);
+        listeners.reserve_exact(1);
+        listeners.push(listener);
     }
 
     /// Waits for the end. Cancel safe, and for any number of waiters.

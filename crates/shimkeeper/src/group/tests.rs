@@ -4,7 +4,7 @@
 use super::*;
 
 fn place() -> (Namespace, Address) {
-    ("ns".parse().unwrap(), Address::Unix("/run/x".into()))
+    ("ns".parse().unwrap(), Address::unix("/run/x"))
 }
 
 #[test]

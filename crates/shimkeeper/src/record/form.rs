@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use shimkeeper_core::{Exit, Provenance, time};
-use shimkeeper_shim::{Address, BootId, BootstrapParams, Cgroup, ProcessIdentity, TaskApi};
+use shimkeeper_shim::{Address, BootId, BootstrapParams, Cgroup, ProcessIdentity, ShimBinary, TaskApi};
 
 use crate::ledger::{Book, Phase, Process, Told, UnderWay};
 use crate::record::{Record, RecordError, Stage};
@@ -103,7 +103,7 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
             Stage::Live => StageForm::Live,
             Stage::Deleting => StageForm::Deleting,
         },
-        runtime: record.runtime.clone(),
+        runtime: record.runtime.to_path_buf(),
         bootstrap: record.bootstrap.as_ref().map(|params| BootstrapForm {
             version: params.api.version(),
             address: params.address.announced(params.api),
@@ -202,7 +202,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
             StageForm::Live => Stage::Live,
             StageForm::Deleting => Stage::Deleting,
         },
-        runtime: form.runtime,
+        runtime: ShimBinary::formerly_at(&form.runtime).shared_path(),
         bootstrap: form.bootstrap.as_ref().and_then(bootstrap_of),
         shim: form.shim,
         taken_over: form.taken_over,

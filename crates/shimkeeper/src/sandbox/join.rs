@@ -43,7 +43,7 @@ pub(crate) async fn how<'a>(env: &Arc<Env>, request: &'a CreateTask) -> Result<H
         // Its `delete` action is needed if the shim dies with the task in it.
         let runtime = request.runtime.parse().map_err(|e| Error::new(Step::Check, Cause::Resolve(e)))?;
         let found = launching::find(env, runtime).await;
-        found.unwrap_or_else(|_| ShimBinary::formerly_at(request.runtime.clone().into()))
+        found.unwrap_or_else(|_| ShimBinary::formerly_at(request.runtime.as_ref()))
     };
     Ok(How::Join(Point { binary, params, sandbox: place.sandbox.clone() }))
 }
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn an_endpoint_is_a_protocol_and_an_address() {
         let params = parse("ttrpc+unix:///run/s/1", 3).unwrap();
-        assert_eq!((params.api, params.address), (TaskApi::TtrpcV3, Address::Unix("/run/s/1".into())));
+        assert_eq!((params.api, params.address), (TaskApi::TtrpcV3, Address::unix("/run/s/1")));
         for (endpoint, version) in
             [("unix:///run/s", 3), ("http+unix:///run/s", 3), ("ttrpc+unix:///run/s", 9)]
         {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ impl World {
         let at = self.dir.path().join(key.id.as_str());
         std::fs::create_dir(&at).unwrap();
         let params =
-            BootstrapParams { api: TaskApi::TtrpcV3, address: Address::Unix(fake.bind(&at).unwrap()) };
+            BootstrapParams { api: TaskApi::TtrpcV3, address: Address::unix(fake.bind(&at).unwrap()) };
 
         let dirs = StateDirs::new(self.state(), self.root()).unwrap();
         dirs.prepare().unwrap();
@@ -147,7 +147,7 @@ impl World {
             incarnation: Incarnation::fresh(),
             boot_id: BootId::current().unwrap(),
             stage: Stage::Live,
-            runtime: "/nonexistent/shim".into(),
+            runtime: Path::new("/nonexistent/shim").into(),
             bootstrap: Some(params),
             shim: Some(self.alive),
             shim_is_foreign: true,

@@ -153,7 +153,7 @@ fn trace(task: &Task, dirs: &TestDirs) -> Trace {
     let bundle = Bundle::open(&dirs, task.key()).unwrap();
     let socket = match BootstrapParams::read(&bundle).unwrap().address {
         // A shim's socket is not below the manager's directories.
-        Address::Unix(path) => Some(path),
+        Address::Unix(path) => Some(path.to_path_buf()),
         _ => None,
     };
     Trace { mark: task.incarnation().to_string(), socket }

@@ -49,7 +49,7 @@ async fn launches(generation: &str, api: TaskApi) {
     let started = binary.start(&scene.cx, &scene.bundle, None, &memory, LONG).await.unwrap();
     assert_eq!(started.params.api, api);
     let Address::Unix(socket) = &started.params.address else { panic!("{started:?}") };
-    let socket = Socket(socket.clone());
+    let socket = Socket(socket.to_path_buf());
     assert!(socket.0.exists(), "it listens already");
     let shims = find_by_mark(scene.cx.mark);
     assert_eq!(shims.len(), 1, "the shim carries the mark");
