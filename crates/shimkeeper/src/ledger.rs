@@ -176,6 +176,11 @@ impl Ledger {
         self.turn(|book| book.take_watch(process))
     }
 
+    /// Whether somebody watches the init, or is to.
+    pub(crate) fn is_init_watched(&self) -> bool {
+        self.read(|book| book.init.under_way.wait)
+    }
+
     /// The shim is asked to delete an exec, until what this answers is dropped.
     pub(crate) fn deleting<'a>(&'a self, process: &'a ProcessKey) -> Deleting<'a> {
         self.turn(|book| book.set_deleting(process, true));

@@ -2,25 +2,28 @@
 //! One wait per started process: the exit is learned from the shim's answer too, not from its events alone, which it
 //! may lose, and from the kernel while the shim can tell nothing. Whoever waits for the process waits for the ledger.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use shimkeeper_core::{Exit, ProcessKey, Provenance};
-use shimkeeper_proto::containerd::task::v3::WaitRequest;
-use shimkeeper_shim::{Call, CallError, Connection};
+use shimkeeper_proto::containerd::task::v3::{WaitRequest, WaitResponse};
+use shimkeeper_shim::{Call, CallError, Connection, LongAnswer};
 
 use crate::ledger::Ledger;
 use crate::reconcile::{self, Finding};
 use crate::role::Role;
 use crate::shim::Shim;
-use crate::waiting::{Work, run_or_pend};
+use crate::waiting::Work;
 use crate::{convert, exits, publish, sandbox, witness};
 
 /// How long the shim's own exit event may be behind its answer to Wait before ours takes its place.
 const EVENT_GRACE: Duration = Duration::from_secs(2);
 
 /// What a wait came to.
-enum End {
+pub(crate) enum End {
     /// Its exit is on record already.
     Recorded,
     /// How it ended, and for how long somebody else may be about to tell.
@@ -29,73 +32,153 @@ enum End {
     Never,
 }
 
-/// Starts to wait for a process of the shim, unless that has begun.
+/// A wait for the end of a process, whoever tells of it first. Polled whenever the ledger's news came, and kept small:
+/// each process has one for all of its life.
+pub(crate) struct Watch {
+    process: ProcessKey,
+    /// Its id may be another exec's by the time of the answer; the pid tells.
+    pid: u32,
+    /// An answer that there will be none is good for ever.
+    can_be_asked: bool,
+    answer: Option<Answer>,
+    witness: Option<Work<'static, Exit>>,
+}
+
+/// What the shim is asked, and then what it says.
+enum Answer {
+    Asked(Work<'static, Result<Said, CallError>>),
+    Coming(LongAnswer<WaitResponse>),
+}
+
+/// What comes of the question.
+enum Said {
+    /// It was sent, and is answered when the process ends.
+    Waits(LongAnswer<WaitResponse>),
+    /// It is answered; with nothing, if the shim tells of no exit.
+    Told(Option<Exit>),
+}
+
+/// Starts to wait for a process of the shim, unless that has begun. For the end of the init waits its supervisor, which
+/// is there as long.
 pub(crate) fn watch_once(shim: &Arc<Shim>, process: &ProcessKey) {
     if !shim.ledger.take_watch(process) {
         return;
     }
-    let (shim, process) = (shim.clone(), process.clone());
+    if *process == ProcessKey::Init {
+        shim.ledger.changed().notify_waiters();
+        return;
+    }
+    let mut watch = Watch::of(shim, process.clone());
+    let shim = shim.clone();
     shim.env.scope.clone().spawn(async move {
-        let Some(end) = wait(&shim, &process).await else { return };
-        // In a box of its own, because each process has this future for all of its life, and comes to this once.
-        let telling = Box::pin(tell(&shim, &process, end));
-        if shim.env.scope.detach_token().run_until_cancelled(telling).await.is_some() {
-            // Also by a manager that leaves, or the next one announces the exit again.
-            Box::pin(told(&shim)).await;
+        let end = loop {
+            // Before looking: it hears of what changes from now on, waited for or not.
+            let changed = shim.ledger.changed().notified();
+            tokio::select! {
+                biased;
+                () = changed => {}
+                end = poll_fn(|context| watch.poll(&shim, context)) => break end,
+            }
+        };
+        if let Some(end) = end {
+            conclude(&shim, watch.process, end);
         }
     });
 }
 
-/// Waits for the end of a process, whoever tells of it first. `None` if the manager leaves, which the shim's supervisor
-/// brings about.
-async fn wait(shim: &Shim, process: &ProcessKey) -> Option<End> {
-    // Its id may be another exec's by the time of the answer; the pid tells.
-    let pid = shim.ledger.process(process).map_or(0, |p| p.pid);
-    // An answer that there will be none is good for ever.
-    let mut can_be_asked = true;
-    let (mut answer, mut witness): (Option<Work<'_, _>>, Option<Work<'_, _>>) = (None, None);
-    loop {
-        // Before looking: it hears of what changes from now on, waited for or not.
-        let changed = shim.ledger.changed().notified();
-        if shim.env.scope.is_detaching() {
-            return None;
+/// Sees to what follows of the end.
+pub(crate) fn conclude(shim: &Arc<Shim>, process: ProcessKey, end: End) {
+    let shim = shim.clone();
+    shim.env.scope.clone().spawn(async move {
+        let telling = tell(&shim, &process, end);
+        if shim.env.scope.detach_token().run_until_cancelled(telling).await.is_some() {
+            // Also by a manager that leaves, or the next one announces the exit again.
+            told(&shim).await;
         }
-        match shim.ledger.outcome(process) {
-            Some(Ok(_)) => return Some(End::Recorded),
-            Some(Err(_)) => return Some(End::Never),
+    });
+}
+
+impl Watch {
+    pub(crate) fn of(shim: &Shim, process: ProcessKey) -> Self {
+        let pid = shim.ledger.process(&process).map_or(0, |p| p.pid);
+        Self { process, pid, can_be_asked: true, answer: None, witness: None }
+    }
+
+    /// Ready with the end; with `None` if the manager leaves. Whoever polls hears of the ledger's changes from before.
+    pub(crate) fn poll(&mut self, shim: &Arc<Shim>, context: &mut Context<'_>) -> Poll<Option<End>> {
+        if shim.env.scope.is_detaching() {
+            return Poll::Ready(None);
+        }
+        match shim.ledger.outcome(&self.process) {
+            Some(Ok(_)) => return Poll::Ready(Some(End::Recorded)),
+            Some(Err(_)) => return Poll::Ready(Some(End::Never)),
             None => {}
         }
-        if answer.is_none()
-            && can_be_asked
+        if let Poll::Ready(exit) = self.poll_answer(shim, context) {
+            return Poll::Ready(Some(End::Learned(exit, EVENT_GRACE)));
+        }
+        if self.witness.is_some() != shim.is_mute() {
+            // Whoever is mute now was not before, or the other way round.
+            self.witness = match self.witness {
+                None => Some(Box::pin(witness::exit_of(shim.clone(), self.process.clone()))),
+                Some(_) => None,
+            };
+        }
+        match &mut self.witness {
+            // Nobody else is about to tell.
+            Some(witness) => {
+                witness.as_mut().poll(context).map(|exit| Some(End::Learned(exit, Duration::ZERO)))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// Asks the shim, if it can be asked, and sees what it says.
+    fn poll_answer(&mut self, shim: &Arc<Shim>, context: &mut Context<'_>) -> Poll<Exit> {
+        if self.answer.is_none()
+            && self.can_be_asked
             && let Some(connection) = shim.connection()
         {
-            answer = Some(Box::pin(ask(shim, process, pid, connection)));
+            let asking = ask(shim.clone(), self.process.clone(), connection);
+            self.answer = Some(Answer::Asked(Box::pin(asking)));
         }
-        if witness.is_some() != shim.is_mute() {
-            // Whoever is mute now was not before, or the other way round.
-            witness = if witness.is_none() { Some(Box::pin(witness::exit_of(shim, process))) } else { None };
-        }
-        tokio::select! {
-            biased;
-            () = changed => {}
-            answered = run_or_pend(&mut answer) => {
-                answer = None;
-                match answered {
-                    Ok(Some(exit)) => return Some(End::Learned(exit, EVENT_GRACE)),
-                    Ok(None) => can_be_asked = false,
-                    // Until it is connected again.
-                    Err(error) if error.is_closed() => {}
-                    Err(error) => {
-                        tracing::debug!(
-                            namespace = %shim.key.namespace, task = %shim.key.id, %process, %error,
-                            "the shim does not wait"
-                        );
-                        can_be_asked = false;
-                    }
+        let answered = loop {
+            match &mut self.answer {
+                None => return Poll::Pending,
+                Some(Answer::Asked(asking)) => match ready!(asking.as_mut().poll(context)) {
+                    Ok(Said::Waits(answer)) => self.answer = Some(Answer::Coming(answer)),
+                    Ok(Said::Told(exit)) => break Ok(exit),
+                    Err(error) => break Err(error),
+                },
+                Some(Answer::Coming(answer)) => {
+                    break ready!(Pin::new(answer).poll(context)).map(|answer| Some(self.exit(&answer)));
                 }
             }
-            // Nobody else is about to tell.
-            exit = run_or_pend(&mut witness) => return Some(End::Learned(exit, Duration::ZERO)),
+        };
+        self.answer = None;
+        match answered {
+            Ok(Some(exit)) => return Poll::Ready(exit),
+            Ok(None) => self.can_be_asked = false,
+            // Until it is connected again, which is news.
+            Err(error) if error.is_closed() => {}
+            Err(error) => {
+                tracing::debug!(
+                    namespace = %shim.key.namespace, task = %shim.key.id, process = %self.process, %error,
+                    "the shim does not wait"
+                );
+                self.can_be_asked = false;
+            }
+        }
+        Poll::Pending
+    }
+
+    fn exit(&self, answer: &WaitResponse) -> Exit {
+        let at = convert::moment(answer.exited_at.as_ref());
+        Exit {
+            pid: self.pid,
+            status: answer.exit_status,
+            at: at.unwrap_or_else(SystemTime::now),
+            provenance: Provenance::Observed,
         }
     }
 }
@@ -149,13 +232,8 @@ pub(crate) async fn told(shim: &Arc<Shim>) {
     }
 }
 
-/// Asks the shim until it answers; `None` if it tells of no exit.
-async fn ask(
-    shim: &Shim,
-    process: &ProcessKey,
-    pid: u32,
-    connection: Connection,
-) -> Result<Option<Exit>, CallError> {
+/// Asks the shim to tell of the end.
+async fn ask(shim: Arc<Shim>, process: ProcessKey, connection: Connection) -> Result<Said, CallError> {
     if shim.is_found {
         // Its events tell as well: this can wait until every shim that was found has been asked who it is. Then it is asked
         // one shim after the other, with everybody's turn in between: whoever waited for all verdicts is answered first.
@@ -168,19 +246,10 @@ async fn ask(
         .await;
     }
     if shim.role == Role::Sandbox {
-        return Box::pin(sandbox::wait_for(shim, &connection, &Call::unbounded())).await;
+        return Box::pin(sandbox::wait_for(&shim, &connection, &Call::unbounded())).await.map(Said::Told);
     }
     let request = WaitRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
-    let answer = Box::pin(connection.begin_wait(request)).await?;
-    drop(connection);
-    let answer = answer.await?;
-    let at = convert::moment(answer.exited_at.as_ref());
-    Ok(Some(Exit {
-        pid,
-        status: answer.exit_status,
-        at: at.unwrap_or_else(SystemTime::now),
-        provenance: Provenance::Observed,
-    }))
+    Box::pin(connection.begin_wait(request)).await.map(Said::Waits)
 }
 
 /// Makes the ends that are known durable before a shim that is asked to forget a process does so. What else has changed is

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use shimkeeper_core::{Exit, Incarnation, ProcessKey, TaskKey};
-use shimkeeper_shim::{Bundle, Call, CallError, Connection, ShimBinary, ShimLog};
+use shimkeeper_shim::{Bundle, Call, CallError, CloseReason, Connection, ShimBinary, ShimLog};
 use tokio::sync::{Notify, oneshot};
 
 use crate::deadlines::{Deadlines, Timing};
@@ -199,6 +199,11 @@ impl Shim {
     /// Whether there is a connection, and no doubt that the shim is there to answer.
     pub(crate) fn is_well(&self) -> bool {
         self.connection().is_some() && self.vitals.get().state == HealthState::Healthy && !self.is_ending()
+    }
+
+    /// Why the connection ended, if there is one that has.
+    pub(crate) fn link_end(&self) -> Option<CloseReason> {
+        lock(&self.link).as_ref()?.close_reason()
     }
 
     pub(crate) fn set_connection(&self, connection: Connection) {

@@ -2,15 +2,18 @@
 //! The one task that owns a shim's fate. It waits in one `select!`, lets the [machine](crate::machine) decide, and
 //! does what it says. Nobody else ends a shim, removes its bundle or frees its id.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use shimkeeper_shim::Connection;
+use shimkeeper_core::ProcessKey;
+use shimkeeper_shim::CloseReason;
 use tokio::sync::oneshot;
 
 use crate::health::HealthState;
 use crate::machine::{Action, End, Fate, Input, Link, State};
+use crate::monitor::Watch;
 use crate::registry::Ticket;
 use crate::shim::{Permit, Settlement, Shim};
 use crate::waiting::{Work, run_or_pend, until};
@@ -25,6 +28,17 @@ enum News {
     Hold(oneshot::Sender<Permit>),
     /// It may not answer any more.
     Doubt,
+    /// Its connection has ended.
+    Ended(CloseReason),
+    /// The end of its init is to be waited for.
+    Watch,
+}
+
+/// The wait for the end of the init.
+enum Init {
+    Unwatched,
+    Watched(Watch),
+    Over,
 }
 
 /// The owner of one shim.
@@ -36,8 +50,9 @@ pub(crate) struct Supervisor {
     settlement: Option<Settlement>,
     /// What was begun and answers with an input.
     work: Option<Work<'static, Input>>,
-    /// Fires when the connection is lost.
+    /// Finds out what the end of the connection means.
     watch: Option<Work<'static, Input>>,
+    init: Init,
     /// Asks a doubted shim whether it lives.
     probe: Option<Work<'static, ()>>,
     /// How long the next retry waits, in seconds.
@@ -56,6 +71,7 @@ impl Supervisor {
             settlement: Some(settlement),
             work: None,
             watch: None,
+            init: Init::Unwatched,
             probe: None,
             retry: RETRY.0,
         };
@@ -114,12 +130,17 @@ impl Supervisor {
         }
         loop {
             let (shim, is_probed, can_be_held) = (&self.shim, self.probe.is_some(), self.state.can_be_held());
+            let (watches, init) = (self.watches_connection(), &mut self.init);
+            let is_unwatched = matches!(init, Init::Unwatched);
             let look = || {
-                let request = if can_be_held { shim.next_hold() } else { None };
-                request.map(News::Hold).or_else(|| {
-                    let is_doubted = !is_probed && shim.vitals.take_doubt();
-                    is_doubted.then_some(News::Doubt)
-                })
+                let ended = if watches { shim.link_end() } else { None };
+                let request = || if can_be_held { shim.next_hold() } else { None };
+                let is_doubted = || !is_probed && shim.vitals.take_doubt();
+                ended
+                    .map(News::Ended)
+                    .or_else(|| request().map(News::Hold))
+                    .or_else(|| (is_unwatched && shim.ledger.is_init_watched()).then_some(News::Watch))
+                    .or_else(|| is_doubted().then_some(News::Doubt))
             };
             return tokio::select! {
                 biased;
@@ -132,16 +153,25 @@ impl Supervisor {
                     Input::Settle(settled.unwrap_or(Fate::Keep))
                 }
                 input = run_or_pend(&mut self.watch) => { self.watch = None; input }
-                news = until(shim.ledger.changed(), look) => match news {
-                    News::Hold(request) => self.grant(request),
-                    News::Doubt => {
-                        self.probe = Some(Box::pin(health::probe(self.shim.clone())));
-                        continue;
-                    }
+                news = until(shim.ledger.changed(), look) => match self.hear(news) {
+                    Some(input) => input,
+                    None => continue,
                 },
                 () = run_or_pend(&mut self.probe) => { self.probe = None; continue }
+                // Behind what hears of the ledger's changes.
+                () = poll_fn(|context| init.poll(shim, context)) => continue,
             };
         }
+    }
+
+    fn hear(&mut self, news: News) -> Option<Input> {
+        match news {
+            News::Hold(request) => return Some(self.grant(request)),
+            News::Doubt => self.probe = Some(Box::pin(health::probe(self.shim.clone()))),
+            News::Ended(reason) => self.watch = Some(Box::pin(lost(self.shim.clone(), reason))),
+            News::Watch => self.init = Init::Watched(Watch::of(&self.shim, ProcessKey::Init)),
+        }
+        None
     }
 
     fn grant(&mut self, request: oneshot::Sender<Permit>) -> Input {
@@ -187,17 +217,34 @@ impl Supervisor {
         }
     }
 
-    /// Arms the watch on a connection that is new. It may be closed by now: then the watch fires at once.
+    /// Has the end of a connection that is new told. It may have ended by now: then that is told at once.
     fn watch_connection(&mut self) {
-        if let (State::Serving | State::Held(Link::Up), None, Some(connection)) =
-            (self.state, &self.watch, self.shim.last_connection())
+        if self.watches_connection()
+            && let Some(connection) = self.shim.last_connection()
         {
-            self.watch = Some(watch_link(self.shim.clone(), connection));
+            connection.tell_end(self.shim.ledger.changed());
         }
+    }
+
+    /// Whether the end of the connection is news.
+    fn watches_connection(&self) -> bool {
+        self.watch.is_none() && matches!(self.state, State::Serving | State::Held(Link::Up))
     }
 
     fn begin(&mut self, work: impl Future<Output = Input> + Send + 'static) {
         self.work = Some(Box::pin(work));
+    }
+}
+
+impl Init {
+    /// Ready when the wait is over, and what follows of that is seen to.
+    fn poll(&mut self, shim: &Arc<Shim>, context: &mut Context<'_>) -> Poll<()> {
+        let Self::Watched(watch) = self else { return Poll::Pending };
+        if let Some(end) = ready!(watch.poll(shim, context)) {
+            monitor::conclude(shim, ProcessKey::Init, end);
+        }
+        *self = Self::Over;
+        Poll::Ready(())
     }
 }
 
@@ -216,15 +263,11 @@ impl Drop for Supervisor {
     }
 }
 
-/// Waits for the connection's end, and then says whether the shim is dead or only out of reach.
-fn watch_link(shim: Arc<Shim>, connection: Connection) -> Work<'static, Input> {
-    Box::pin(async move {
-        let reason = connection.closed().await;
-        // In a box of its own, because each shim is watched, and few come to this.
-        if Box::pin(ending::proven_dead(&shim, ending::DYING)).await {
-            return Input::Died;
-        }
-        shim.set_trouble(format!("its connection was lost: {reason}"));
-        Input::Lost
-    })
+/// Whether the end of the connection is the shim's death.
+async fn lost(shim: Arc<Shim>, reason: CloseReason) -> Input {
+    if ending::proven_dead(&shim, ending::DYING).await {
+        return Input::Died;
+    }
+    shim.set_trouble(format!("its connection was lost: {reason}"));
+    Input::Lost
 }

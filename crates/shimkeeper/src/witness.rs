@@ -5,6 +5,7 @@
 //! As long as the shim can be asked, nobody waits here. What is learned is recorded and announced by whoever waits.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use shimkeeper_core::{Exit, ProcessKey, Provenance};
@@ -16,9 +17,9 @@ use crate::shim::Shim;
 ///
 /// # Cancel safety
 /// Yes.
-pub(crate) async fn exit_of(shim: &Shim, process: &ProcessKey) -> Exit {
+pub(crate) async fn exit_of(shim: Arc<Shim>, process: ProcessKey) -> Exit {
     let exit = async {
-        let held = shim.held(process)?;
+        let held = shim.held(&process)?;
         held.exited().await.ok()?;
         let status = reap::status_from_kernel(&held)?;
         let pid = held.identity().pid;

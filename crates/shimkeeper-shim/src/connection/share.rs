@@ -2,8 +2,8 @@
 //! A share of a wire: one shim may serve several tasks, each of which hangs up by itself. The last one to do so
 //! closes the wire.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use shimkeeper_core::Namespace;
 use tokio::sync::Notify;
