@@ -28,9 +28,13 @@ pub struct Runtime(Form);
 pub struct SearchPath(Vec<PathBuf>);
 
 /// A shim's binary, which was there and executable when it was looked for.
+/// There are many shims and few binaries, so a clone is the same, and so is one that was found again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ShimBinary {
-    path: Arc<Path>,
+pub struct ShimBinary(Arc<Binary>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Binary {
+    path: PathBuf,
     version: Option<FileVersion>,
 }
 
@@ -97,19 +101,6 @@ pub fn resolve(runtime: &Runtime, search: &SearchPath) -> Result<ShimBinary, Res
             })
         }
     }
-}
-
-/// The path, once for all who have it: there are many shims, and few binaries.
-fn known(path: &Path) -> Arc<Path> {
-    static KNOWN: Mutex<Vec<Weak<Path>>> = Mutex::new(Vec::new());
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.retain(|one| one.strong_count() > 0);
-    if let Some(one) = known.iter().filter_map(Weak::upgrade).find(|one| **one == *path) {
-        return one;
-    }
-    let one = path.into();
-    known.push(Arc::downgrade(&one));
-    one
 }
 
 /// A file as it is at one moment: another one under the same path is another version.
@@ -195,28 +186,37 @@ impl ShimBinary {
         }
         let modified = (found.mtime(), found.mtime_nsec());
         let version = FileVersion { device: found.dev(), inode: found.ino(), modified };
-        Ok(Self { path: known(path), version: Some(version) })
+        Ok(Self::known(path, Some(version)))
     }
 
     /// The binary that was at this path when its shim was launched. It may be gone: a shim that runs is spoken to all
     /// the same, and only its `delete` action needs the binary.
     pub fn formerly_at(path: &Path) -> Self {
-        Self { path: known(path), version: None }
+        Self::known(path, None)
+    }
+
+    /// The one that others have already, if there is one.
+    fn known(path: &Path, version: Option<FileVersion>) -> Self {
+        static KNOWN: Mutex<Vec<Weak<Binary>>> = Mutex::new(Vec::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|one| one.strong_count() > 0);
+        let is_it = |one: &Arc<Binary>| one.path == path && one.version == version;
+        if let Some(one) = known.iter().filter_map(Weak::upgrade).find(is_it) {
+            return Self(one);
+        }
+        let one = Arc::new(Binary { path: path.to_owned(), version });
+        known.push(Arc::downgrade(&one));
+        Self(one)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The same, to be kept: it is there once for all shims of this binary.
-    pub fn shared_path(&self) -> Arc<Path> {
-        self.path.clone()
+        &self.0.path
     }
 
     /// Which file was there when it was looked for; `None` if it was not.
     pub fn version(&self) -> Option<FileVersion> {
-        self.version
+        self.0.version
     }
 
     /// Writes down whose shim this is, for the time after our restart.
@@ -224,7 +224,7 @@ impl ShimBinary {
     /// # Errors
     /// [`BundleError`] if the file cannot be written.
     pub fn remember(&self, bundle: &Bundle) -> Result<(), BundleError> {
-        bundle.write_file_atomic(FILE, self.path.as_os_str().as_bytes(), FILE_MODE, Durability::Process)
+        bundle.write_file_atomic(FILE, self.0.path.as_os_str().as_bytes(), FILE_MODE, Durability::Process)
     }
 
     /// The path that was written down, whether or not there is a binary; `None` if there was none written down.

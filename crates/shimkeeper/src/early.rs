@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shimkeeper_events::Envelope;
 
 use crate::ledger::Fact;
+use crate::rare::Rare;
 
 /// More reports than a task has by then, of this life and of earlier ones.
 const MOST: usize = 256;
@@ -22,7 +23,7 @@ enum State {
     /// The task is made already, or was found: nothing waits.
     #[default]
     Over,
-    Waiting(Vec<(Fact, Arc<Envelope>)>),
+    Waiting(Rare<Vec<(Fact, Arc<Envelope>)>>),
 }
 
 impl Early {
@@ -32,7 +33,7 @@ impl Early {
 
     /// From now on reports wait.
     pub(crate) fn begin(&self) {
-        *self.lock() = State::Waiting(Vec::new());
+        *self.lock() = State::Waiting(Rare::NONE);
     }
 
     /// Takes a report that has to wait; gives back one that has not to.
@@ -42,6 +43,7 @@ impl Early {
             // No exec is added before its task is made, so these are of an earlier life.
             State::Waiting(_) if matches!(fact, Fact::ExecAdded(_) | Fact::ExecStarted(..)) => None,
             State::Waiting(reports) => {
+                let reports = reports.make();
                 if reports.len() < MOST {
                     reports.push((fact, envelope.clone()));
                 }
@@ -54,7 +56,7 @@ impl Early {
     pub(crate) fn end(&self) -> Vec<(Fact, Arc<Envelope>)> {
         match std::mem::take(&mut *self.lock()) {
             State::Over => Vec::new(),
-            State::Waiting(reports) => reports,
+            State::Waiting(mut reports) => reports.take().unwrap_or_default(),
         }
     }
 }

@@ -142,11 +142,8 @@ pub(crate) async fn prepare(env: Arc<Env>, order: Order<'_>) -> Result<Draft, Er
     if order.has_idmapped_mounts {
         features::require_idmapped_mounts(&env, &binary, options.as_ref()).await?;
     }
-    let record = RecordFile::new(
-        &env.scope,
-        bundle.clone(),
-        Record::new(incarnation, env.boot_id, binary.shared_path()),
-    );
+    let record =
+        RecordFile::new(&env.scope, bundle.clone(), Record::new(incarnation, env.boot_id, binary.clone()));
     record.update(|_| {}).await?;
     let log = env.logs.open(&bundle).map_err(|e| Error::new(Step::Log, e))?;
     let launch_options = order.launch_options.or_else(|| options.clone());

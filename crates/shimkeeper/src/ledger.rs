@@ -19,6 +19,7 @@ pub(crate) use book::{Book, Fact, Notice, Phase, Process, Told, UnderWay};
 use crate::error::Refused;
 use crate::exits::ExitRecord;
 use crate::memo::{Asking, Memo};
+use crate::rare::Rare;
 use crate::state::ProcessState;
 use crate::waiting::until;
 
@@ -37,7 +38,7 @@ struct Pages {
     book: Book,
     /// The processes that somebody waits for. What is answered here outlives the process's place in the book: an exec
     /// may be deleted, and its id used again, between its end and the moment a waiter looks.
-    awaited: BTreeMap<ProcessKey, watch::Sender<Option<Outcome>>>,
+    awaited: Rare<BTreeMap<ProcessKey, watch::Sender<Option<Outcome>>>>,
 }
 
 /// What a wait comes to.
@@ -66,7 +67,7 @@ impl Drop for Deleting<'_> {
 
 impl Ledger {
     pub(crate) fn new(book: Book) -> Self {
-        let pages = Pages { book, awaited: BTreeMap::new() };
+        let pages = Pages { book, awaited: Rare::NONE };
         Self { pages: Mutex::new(pages), memo: Memo::default(), changed: Arc::default() }
     }
 
@@ -308,7 +309,7 @@ impl Ledger {
             if let Some(outcome) = pages.outcome(process) {
                 return outcome;
             }
-            pages.awaited.entry(process.clone()).or_default().subscribe()
+            pages.awaited.make().entry(process.clone()).or_default().subscribe()
         };
         match outcome.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or(Err(Refused::Detaching)),
@@ -330,7 +331,7 @@ impl Pages {
 
     /// Tells those who wait for what is decided now. After every change, so nobody's answer can be deleted first.
     fn answer_waiters(&mut self) {
-        let mut awaited = std::mem::take(&mut self.awaited);
+        let Some(mut awaited) = self.awaited.take() else { return };
         awaited.retain(|process, waiters| match self.outcome(process) {
             None => waiters.receiver_count() > 0,
             Some(outcome) => {
@@ -338,7 +339,9 @@ impl Pages {
                 false
             }
         });
-        self.awaited = awaited;
+        if !awaited.is_empty() {
+            self.awaited = Rare::of(awaited);
+        }
     }
 }
 

@@ -65,6 +65,7 @@ mod orphan;
 mod phases;
 mod process;
 mod publish;
+mod rare;
 mod reap;
 mod reconcile;
 mod record;

@@ -36,6 +36,7 @@ use crate::role::Role;
 use crate::sandbox::{self, CreateSandbox, Sandbox};
 use crate::scope::Scope;
 use crate::shim::Shim;
+use crate::supervisor;
 use crate::survey::Survey;
 use crate::task::Task;
 use crate::trace;
@@ -97,6 +98,7 @@ impl Manager {
         if let Some(journaling) = env.journaling.clone() {
             env.scope.spawn_last(journaling.run(env.scope.clone()));
         }
+        env.scope.spawn(supervisor::tell_of_leaving(env.clone()));
         env.scope.spawn(env.logs.clone().run(env.scope.detach_token().clone()));
         env.scope.spawn(events_endpoint::serve(env.clone(), endpoint));
         expect_listeners(&env);

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use shimkeeper_core::{ExecId, ProcessKey};
 
+use crate::rare::Rare;
 use crate::state::{ProcessState, Status};
 
 /// What one shim told. Owned by the ledger of its task.
@@ -19,8 +20,8 @@ pub(crate) struct Memo(Mutex<Kept>);
 struct Kept {
     stirred: u64,
     /// Most tasks have no other process.
-    init: Option<Box<ProcessState>>,
-    execs: BTreeMap<ExecId, ProcessState>,
+    init: Rare<ProcessState>,
+    execs: Rare<BTreeMap<ExecId, ProcessState>>,
 }
 
 /// The moment before a question, which tells whether its answer may be kept.
@@ -37,8 +38,8 @@ impl Memo {
     pub(crate) fn stir(&self) -> Asking {
         let mut kept = self.lock();
         kept.stirred += 1;
-        kept.init = None;
-        kept.execs.clear();
+        kept.init.take();
+        kept.execs.take();
         Asking(kept.stirred)
     }
 
@@ -46,8 +47,8 @@ impl Memo {
     pub(crate) fn get(&self, process: &ProcessKey) -> Option<ProcessState> {
         let kept = self.lock();
         match process {
-            ProcessKey::Init => kept.init.as_deref().cloned(),
-            ProcessKey::Exec(id) => kept.execs.get(id).cloned(),
+            ProcessKey::Init => kept.init.get().cloned(),
+            ProcessKey::Exec(id) => kept.execs.get().and_then(|execs| execs.get(id)).cloned(),
         }
     }
 
@@ -65,9 +66,9 @@ impl Memo {
             return;
         }
         match process {
-            ProcessKey::Init => kept.init = Some(Box::new(state.clone())),
+            ProcessKey::Init => kept.init = Rare::of(state.clone()),
             ProcessKey::Exec(id) => {
-                kept.execs.insert(id.clone(), state.clone());
+                kept.execs.make().insert(id.clone(), state.clone());
             }
         }
     }

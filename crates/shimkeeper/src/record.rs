@@ -8,11 +8,12 @@
 
 mod form;
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shimkeeper_core::Incarnation;
-use shimkeeper_shim::{BootId, BootstrapParams, Bundle, BundleError, Cgroup, Durability, ProcessIdentity};
+use shimkeeper_shim::{
+    BootId, BootstrapParams, Bundle, BundleError, Cgroup, Durability, ProcessIdentity, ShimBinary,
+};
 
 use crate::error::{Cause, Error, Step};
 use crate::ledger::{Book, Ledger};
@@ -38,7 +39,8 @@ pub(crate) struct Record {
     pub(crate) incarnation: Incarnation,
     pub(crate) boot_id: BootId,
     pub(crate) stage: Stage,
-    pub(crate) runtime: Arc<Path>,
+    /// The binary of the shim.
+    pub(crate) runtime: ShimBinary,
     /// Where the shim listens, as it said when it was launched.
     pub(crate) bootstrap: Option<BootstrapParams>,
     pub(crate) shim: Option<ProcessIdentity>,
@@ -87,7 +89,7 @@ impl Record {
     }
 
     /// Of what is about to be launched with this binary.
-    pub(crate) fn new(incarnation: Incarnation, boot_id: BootId, runtime: Arc<Path>) -> Self {
+    pub(crate) fn new(incarnation: Incarnation, boot_id: BootId, runtime: ShimBinary) -> Self {
         Self {
             incarnation,
             boot_id,
@@ -216,6 +218,7 @@ impl RecordFile {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::pin::pin;
     use std::task::{Context, Waker};
     use std::time::SystemTime;
@@ -227,7 +230,11 @@ mod tests {
 
     #[test]
     fn another_version_is_told_from_damage() {
-        let record = Record::new(Incarnation::fresh(), BootId::current().unwrap(), Path::new("/shim"));
+        let record = Record::new(
+            Incarnation::fresh(),
+            BootId::current().unwrap(),
+            ShimBinary::formerly_at(Path::new("/shim")),
+        );
         let bytes = String::from_utf8(form::encode(&record)).unwrap();
         assert_eq!(form::decode(bytes.as_bytes()).unwrap().incarnation, record.incarnation);
         let alike = bytes.replace("\"version\": 1", "\"version\": 2");
@@ -247,7 +254,11 @@ mod tests {
         let spec = BundleSpec { json: b"{}", container_root_host_gid: None };
         let key = TaskKey::parse("ns", "a").unwrap();
         let bundle = Arc::new(BundleDraft::create(&dirs, &key, &spec).unwrap().keep());
-        let record = Record::new(Incarnation::fresh(), BootId::current().unwrap(), Path::new("/shim").into());
+        let record = Record::new(
+            Incarnation::fresh(),
+            BootId::current().unwrap(),
+            ShimBinary::formerly_at(Path::new("/shim")),
+        );
         let file = RecordFile::new(&Scope::over(false), bundle.clone(), record);
         let ledger = Arc::new(Ledger::new(Book::default()));
 

@@ -42,15 +42,14 @@ pub(crate) enum Entry {
 
 /// The right to fill an id's slot. Dropped unfilled, it frees the id.
 pub(crate) struct Reservation {
-    ticket: Ticket,
-}
-
-/// A filled slot; dropping it frees the id. Held by the shim's supervisor and nobody else.
-pub(crate) struct Ticket {
     registry: Registry,
     key: TaskKey,
     incarnation: Incarnation,
+    is_fulfilled: bool,
 }
+
+/// A filled slot; dropping it frees the id. Held by the shim's supervisor and nobody else.
+pub(crate) struct Ticket(Arc<Shim>);
 
 impl Registry {
     fn lock(&self) -> MutexGuard<'_, HashMap<TaskKey, Slot>> {
@@ -74,7 +73,7 @@ impl Registry {
             });
         }
         slots.insert(key.clone(), Slot { incarnation, entry, changed: None });
-        Ok(Reservation { ticket: Ticket { registry: self.clone(), key: key.clone(), incarnation } })
+        Ok(Reservation { registry: self.clone(), key: key.clone(), incarnation, is_fulfilled: false })
     }
 
     /// What the id is taken by.
@@ -104,6 +103,15 @@ impl Registry {
             && matches!(&slot.entry, Entry::Adopting(Some(adopting)) if Arc::ptr_eq(adopting, shim))
         {
             slot.fill(Entry::Shim(shim.clone()));
+        }
+    }
+
+    /// Frees an id that this incarnation has.
+    fn free(&self, key: &TaskKey, incarnation: Incarnation) {
+        let mut slots = self.lock();
+        if slots.get(key).is_some_and(|slot| slot.incarnation == incarnation) {
+            slots.remove(key);
+            shed(&mut slots);
         }
     }
 
@@ -146,35 +154,40 @@ impl Slot {
 impl Reservation {
     /// Fills the slot. From now on the id is freed by the ticket's drop. The shim of a bundle that was found is not
     /// for everybody before it is [admitted](Registry::admit).
-    pub(crate) fn fulfil(self, shim: &Arc<Shim>) -> Ticket {
-        self.ticket.fill(|entry| match entry {
+    pub(crate) fn fulfil(mut self, shim: &Arc<Shim>) -> Ticket {
+        self.fill(shim.incarnation, |entry| match entry {
             Entry::Adopting(_) | Entry::Stranded(_) => Entry::Adopting(Some(shim.clone())),
             Entry::Creating | Entry::Shim(_) => Entry::Shim(shim.clone()),
         });
-        self.ticket
+        self.is_fulfilled = true;
+        Ticket(shim.clone())
     }
 
     /// Keeps the id for a bundle that nothing can be made of now.
     pub(crate) fn strand(&self, reason: &str) {
-        self.ticket.fill(|_| Entry::Stranded(reason.to_owned()));
+        self.fill(self.incarnation, |_| Entry::Stranded(reason.to_owned()));
+    }
+
+    fn fill(&self, incarnation: Incarnation, entry: impl FnOnce(&Entry) -> Entry) {
+        if let Some(slot) = self.registry.lock().get_mut(&self.key) {
+            let entry = entry(&slot.entry);
+            slot.incarnation = incarnation;
+            slot.fill(entry);
+        }
     }
 }
 
-impl Ticket {
-    fn fill(&self, entry: impl FnOnce(&Entry) -> Entry) {
-        if let Some(slot) = self.registry.lock().get_mut(&self.key) {
-            let entry = entry(&slot.entry);
-            slot.fill(entry);
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.is_fulfilled {
+            self.registry.free(&self.key, self.incarnation);
         }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut slots = self.registry.lock();
-        if slots.get(&self.key).is_some_and(|slot| slot.incarnation == self.incarnation) {
-            slots.remove(&self.key);
-            shed(&mut slots);
-        }
+        let Self(shim) = self;
+        shim.env.registry_of(shim.role).free(&shim.key, shim.incarnation);
     }
 }

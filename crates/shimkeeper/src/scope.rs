@@ -3,6 +3,7 @@
 //! that the others need until their own end.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use shimkeeper_shim::{elsewhere, elsewhere_or_here};
 use tokio::task::{JoinError, JoinHandle};
@@ -10,9 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// A manager's tasks, and the token that tells them to leave.
+/// A manager's tasks, and the token that tells them to leave. A clone is another handle on the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Scope {
+pub(crate) struct Scope(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
     detach: CancellationToken,
     tasks: TaskTracker,
     last: TaskTracker,
@@ -23,7 +27,7 @@ pub(crate) struct Scope {
 impl Scope {
     /// That of a manager whose state directory is in memory, or on something slower.
     pub(crate) fn over(state_is_in_memory: bool) -> Self {
-        Self { state_is_in_memory, ..Self::default() }
+        Self(Arc::new(Inner { state_is_in_memory, ..Inner::default() }))
     }
 
     /// Runs a task that the manager owns: it goes on when whoever asked for it is gone.
@@ -32,7 +36,7 @@ impl Scope {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tasks.spawn(task)
+        self.0.tasks.spawn(task)
     }
 
     /// Runs file operations off the async threads. They are part of what [`Scope::ended`] waits for, so that nothing
@@ -43,14 +47,14 @@ impl Scope {
     ) -> JoinHandle<T> {
         #[cfg(test)]
         if crate::simulation::is_on() {
-            return self.tasks.spawn(async move { work() });
+            return self.0.tasks.spawn(async move { work() });
         }
-        elsewhere_or_here(until_done(self.tasks.token(), work))
+        elsewhere_or_here(until_done(self.0.tasks.token(), work))
     }
 
     /// The same for what takes long, and is left out where no thread can be had; whether it is not.
     pub(crate) fn spawn_long(&self, work: impl FnOnce() + Send + 'static) -> bool {
-        elsewhere(until_done(self.tasks.token(), work)).is_ok()
+        elsewhere(until_done(self.0.tasks.token(), work)).is_ok()
     }
 
     /// Runs operations on files of the state directory, and of no other: here, where that is in memory, because handing
@@ -62,7 +66,7 @@ impl Scope {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        if self.state_is_in_memory {
+        if self.0.state_is_in_memory {
             return Ok(work());
         }
         self.spawn_blocking(work).await
@@ -73,7 +77,7 @@ impl Scope {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.last.spawn(task);
+        self.0.last.spawn(task);
     }
 
     /// File operations of such a task.
@@ -83,43 +87,43 @@ impl Scope {
     ) -> JoinHandle<T> {
         #[cfg(test)]
         if crate::simulation::is_on() {
-            return self.last.spawn(async move { work() });
+            return self.0.last.spawn(async move { work() });
         }
-        elsewhere_or_here(until_done(self.last.token(), work))
+        elsewhere_or_here(until_done(self.0.last.token(), work))
     }
 
     /// The tracker, for pieces that spawn their own drivers.
     pub(crate) fn tasks(&self) -> &TaskTracker {
-        &self.tasks
+        &self.0.tasks
     }
 
     /// The token that is cancelled when the manager leaves.
     pub(crate) fn detach_token(&self) -> &CancellationToken {
-        &self.detach
+        &self.0.detach
     }
 
     /// Whether the manager is leaving.
     pub(crate) fn is_detaching(&self) -> bool {
-        self.detach.is_cancelled()
+        self.0.detach.is_cancelled()
     }
 
     /// Tells every task to leave.
     pub(crate) fn start_detach(&self) {
-        self.detach.cancel();
-        self.tasks.close();
+        self.0.detach.cancel();
+        self.0.tasks.close();
     }
 
     /// Waits until every task has left but those that leave last.
     pub(crate) async fn others_ended(&self) {
         // Not before they are told to: a tracker with nothing in it and open is not at its end.
-        self.tasks.wait().await;
+        self.0.tasks.wait().await;
     }
 
     /// Waits until every task has left.
     pub(crate) async fn ended(&self) {
-        self.tasks.wait().await;
-        self.last.close();
-        self.last.wait().await;
+        self.0.tasks.wait().await;
+        self.0.last.close();
+        self.0.last.wait().await;
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use shimkeeper_core::{Exit, Incarnation, ProcessKey, TaskKey};
 use shimkeeper_shim::{Bundle, Call, CallError, CloseReason, Connection, ShimBinary, ShimLog};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use crate::deadlines::{Deadlines, Timing};
 use crate::early::Early;
@@ -25,13 +25,14 @@ use crate::health::{HealthState, Vitals};
 use crate::ledger::Ledger;
 use crate::machine::{self, End, Fate, State};
 use crate::phases::Phases;
+use crate::rare::Rare;
 use crate::record::{Record, RecordFile};
 use crate::role::Role;
 use crate::stdio::{Plumbing, ProcessIo};
 use crate::sync::lock;
 use crate::task::denial::Denial;
 use crate::trace;
-use crate::waiting::Watched;
+use crate::waiting::{Watched, until};
 use holds::Holds;
 use people::People;
 
@@ -54,15 +55,15 @@ pub(crate) struct Shim {
     seat: Mutex<Option<Arc<Seat>>>,
     pub(crate) state: Arc<Watched<State>>,
     holds: Holds,
-    /// Somebody does not want to wait for the next retry.
-    pub(crate) hurry: Notify,
     link: Mutex<Option<Connection>>,
     people: Mutex<People>,
     parting: Mutex<Parting>,
     /// Whether it died, and what it left was ended and told of; the task is still to be cleared up.
     orphans_ended: AtomicBool,
-    plumbing: Mutex<BTreeMap<ProcessKey, Plumbing>>,
+    plumbing: Mutex<Rare<BTreeMap<ProcessKey, Plumbing>>>,
     phases: OnceLock<Phases>,
+    /// Whether somebody does not want to wait for the next retry.
+    hurry: AtomicBool,
     /// Whether it was found at the start, so that its events are also for those who listened then and are not back yet.
     pub(crate) is_found: bool,
     pub(crate) denial: Denial,
@@ -130,13 +131,13 @@ impl Shim {
             seat: Mutex::new(parts.seat.map(Arc::new)),
             state: Arc::new(Watched::new(State::Held(link), changed)),
             holds: Holds::new(),
-            hurry: Notify::new(),
             link: Mutex::new(parts.connection),
             people: Mutex::default(),
             parting: Mutex::default(),
             orphans_ended: AtomicBool::default(),
             plumbing: Mutex::default(),
             phases: OnceLock::new(),
+            hurry: AtomicBool::default(),
             is_found: parts.is_found,
             denial: Denial::default(),
             voice: Mutex::default(),
@@ -218,30 +219,30 @@ impl Shim {
     }
 
     pub(crate) fn set_plumbing(&self, process: &ProcessKey, plumbing: Plumbing) {
-        lock(&self.plumbing).insert(process.clone(), plumbing);
+        lock(&self.plumbing).make().insert(process.clone(), plumbing);
     }
 
     pub(crate) fn take_io(&self, process: &ProcessKey) -> Option<ProcessIo> {
-        lock(&self.plumbing).get_mut(process)?.io.take()
+        lock(&self.plumbing).get_mut()?.get_mut(process)?.io.take()
     }
 
     /// Reads on where the reader of a process's output is slow, because the shim is about to wait for it.
     pub(crate) fn drain_output(&self, process: &ProcessKey) {
-        if let Some(plumbing) = lock(&self.plumbing).get(process) {
+        if let Some(plumbing) = lock(&self.plumbing).get().and_then(|all| all.get(process)) {
             plumbing.drain(&self.env.scope);
         }
     }
 
     /// Closes our end of a process's input.
     pub(crate) fn close_input(&self, process: &ProcessKey) {
-        if let Some(plumbing) = lock(&self.plumbing).get(process) {
+        if let Some(plumbing) = lock(&self.plumbing).get().and_then(|all| all.get(process)) {
             plumbing.close_input();
         }
     }
 
     /// The process is no more: whoever reads its output sees the end.
     pub(crate) fn close_plumbing(&self, process: &ProcessKey) {
-        let plumbing = lock(&self.plumbing).remove(process);
+        let plumbing = lock(&self.plumbing).get_mut().and_then(|all| all.remove(process));
         if let Some(plumbing) = plumbing {
             plumbing.close();
         }
@@ -249,8 +250,8 @@ impl Shim {
 
     /// The same for every process.
     pub(crate) fn close_all_plumbing(&self) {
-        let all = std::mem::take(&mut *lock(&self.plumbing));
-        for plumbing in all.values() {
+        let all = lock(&self.plumbing).take();
+        for plumbing in all.iter().flat_map(BTreeMap::values) {
             plumbing.close();
         }
     }
@@ -262,6 +263,17 @@ impl Shim {
 
     pub(crate) fn phases(&self) -> Phases {
         self.phases.get().copied().unwrap_or_default()
+    }
+
+    /// Does not want to wait for the next retry.
+    pub(crate) fn hurry(&self) {
+        self.hurry.store(true, Ordering::Release);
+        self.ledger.changed().notify_waiters();
+    }
+
+    /// Waits until somebody is in a hurry, who may have said so before.
+    pub(crate) async fn hurried(&self) {
+        until(self.ledger.changed(), || self.hurry.swap(false, Ordering::AcqRel).then_some(())).await;
     }
 
     pub(crate) fn parting(&self) -> Parting {

@@ -11,6 +11,7 @@ use shimkeeper_core::ProcessKey;
 use shimkeeper_shim::CloseReason;
 use tokio::sync::oneshot;
 
+use crate::env::Env;
 use crate::health::HealthState;
 use crate::machine::{Action, End, Fate, Input, Link, State};
 use crate::monitor::Watch;
@@ -32,6 +33,8 @@ enum News {
     Ended(CloseReason),
     /// The end of its init is to be waited for.
     Watch,
+    /// The manager leaves.
+    Leave,
 }
 
 /// The wait for the end of the init.
@@ -133,6 +136,9 @@ impl Supervisor {
             let (watches, init) = (self.watches_connection(), &mut self.init);
             let is_unwatched = matches!(init, Init::Unwatched);
             let look = || {
+                if shim.env.scope.is_detaching() {
+                    return Some(News::Leave);
+                }
                 let ended = if watches { shim.link_end() } else { None };
                 let request = || if can_be_held { shim.next_hold() } else { None };
                 let is_doubted = || !is_probed && shim.vitals.take_doubt();
@@ -145,7 +151,7 @@ impl Supervisor {
             return tokio::select! {
                 biased;
                 // First, or a manager that leaves looks like the death of every shim.
-                () = shim.env.scope.detach_token().cancelled() => Input::Detach,
+                () = leaving(shim) => Input::Detach,
                 input = run_or_pend(&mut self.work) => { self.work = None; input }
                 settled = run_or_pend(&mut self.settlement) => {
                     self.settlement = None;
@@ -166,6 +172,7 @@ impl Supervisor {
 
     fn hear(&mut self, news: News) -> Option<Input> {
         match news {
+            News::Leave => return Some(Input::Detach),
             News::Hold(request) => return Some(self.grant(request)),
             News::Doubt => self.probe = Some(Box::pin(health::probe(self.shim.clone()))),
             News::Ended(reason) => self.watch = Some(Box::pin(lost(self.shim.clone(), reason))),
@@ -207,8 +214,7 @@ impl Supervisor {
                 self.retry = (wait * 2).min(RETRY.1);
                 self.begin(async move {
                     // Over or not: a hurry ends the wait.
-                    let _ =
-                        tokio::time::timeout(Duration::from_secs(wait.into()), shim.hurry.notified()).await;
+                    let _ = tokio::time::timeout(Duration::from_secs(wait.into()), shim.hurried()).await;
                     Input::Retry
                 });
             }
@@ -260,6 +266,19 @@ impl Drop for Supervisor {
             self.shim.state.set(State::Gone(End::Detached));
         }
         self.shim.retire();
+    }
+}
+
+/// Ready when the manager leaves. It wakes nobody: that the manager leaves is told with the ledger's changes.
+fn leaving(shim: &Shim) -> impl Future<Output = ()> {
+    poll_fn(|_context| if shim.env.scope.is_detaching() { Poll::Ready(()) } else { Poll::Pending })
+}
+
+/// Tells all supervisors when the manager leaves: that each waits for that by itself takes more memory.
+pub(crate) async fn tell_of_leaving(env: Arc<Env>) {
+    env.scope.detach_token().cancelled().await;
+    for shim in env.all_shims() {
+        shim.ledger.changed().notify_waiters();
     }
 }
 

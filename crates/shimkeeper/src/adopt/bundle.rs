@@ -123,7 +123,7 @@ impl Remains {
             places = whereabouts::elsewhere(env, &bundle, recorded, &shims, &[]);
         }
         let binary = remembered
-            .or_else(|| record.as_ref().map(|record| record.runtime.to_path_buf()))
+            .or_else(|| record.as_ref().map(|record| record.runtime.path().to_owned()))
             .or_else(|| std::fs::read_link(format!("/proc/{}/exe", shims.first()?.pid)).ok())
             .unwrap_or_default();
         let had_init = record.is_none() && !matches!(bundle.read_file(INIT_PID), Ok(None));

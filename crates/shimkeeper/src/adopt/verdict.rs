@@ -217,7 +217,7 @@ fn record_of(env: &Env, bundle: &Arc<Bundle>, remains: &Remains, who: Who) -> Re
     let found = remains.record.clone();
     let is_same =
         found.as_ref().is_some_and(|found| (found.shim, found.shim_is_foreign) == (shim, shim_is_foreign));
-    let record = found.unwrap_or_else(|| unrecorded(env, &ShimBinary::formerly_at(&remains.binary)));
+    let record = found.unwrap_or_else(|| unrecorded(env, ShimBinary::formerly_at(&remains.binary)));
     let record = Record { shim, shim_is_foreign, ..record };
     let (incarnation, stage) = (record.incarnation, record.stage);
     let (cgroup, book) = (record.cgroup.clone(), record.book.clone());
@@ -288,10 +288,10 @@ async fn conclude(
 }
 
 /// A record for a bundle that another manager made. What it told its clients is taken as told up to the start.
-fn unrecorded(env: &Env, binary: &ShimBinary) -> Record {
+fn unrecorded(env: &Env, binary: ShimBinary) -> Record {
     let mut book = Book::default();
     book.init.phase = Phase::Unsure;
     book.init.told = ledger::Told::Started;
-    let record = Record::new(Incarnation::fresh(), env.boot_id, binary.shared_path());
+    let record = Record::new(Incarnation::fresh(), env.boot_id, binary);
     Record { stage: Stage::Live, taken_over: true, book, ..record }
 }

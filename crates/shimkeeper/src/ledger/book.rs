@@ -10,6 +10,7 @@ use shimkeeper_core::{ExecId, Exit, ProcessKey};
 
 use crate::error::Refused;
 use crate::ledger::StartTurn;
+use crate::rare::Rare;
 
 /// Deleted execs that are remembered, so that a late report of one is recognised.
 const REMEMBERED: usize = 32;
@@ -76,7 +77,7 @@ pub(crate) struct Book {
     pub(crate) execs: BTreeMap<ExecId, Process>,
     pub(crate) deleted_told: bool,
     pub(crate) finished: bool,
-    pub(crate) forgotten: VecDeque<(ExecId, u32)>,
+    pub(crate) forgotten: Rare<VecDeque<(ExecId, u32)>>,
 }
 
 /// What a shim reports.
@@ -149,7 +150,7 @@ impl Default for Book {
             execs: BTreeMap::new(),
             deleted_told: false,
             finished: false,
-            forgotten: VecDeque::new(),
+            forgotten: Rare::NONE,
         }
     }
 }
@@ -179,9 +180,10 @@ impl Book {
 
     pub(crate) fn remove_exec(&mut self, id: &ExecId) {
         if let Some(process) = self.execs.remove(id) {
-            self.forgotten.push_back((id.clone(), process.pid));
-            if self.forgotten.len() > REMEMBERED {
-                self.forgotten.pop_front();
+            let forgotten = self.forgotten.make();
+            forgotten.push_back((id.clone(), process.pid));
+            if forgotten.len() > REMEMBERED {
+                forgotten.pop_front();
             }
         }
     }
@@ -305,7 +307,7 @@ impl Book {
     /// later one, if there is one, is meant.
     fn is_past(&self, id: &ExecId, pid: u32) -> bool {
         let is_taken = self.execs.contains_key(id);
-        self.forgotten.iter().any(|(past, past_pid)| {
+        self.forgotten.get().into_iter().flatten().any(|(past, past_pid)| {
             past == id && if is_taken { pid != 0 && *past_pid == pid } else { pid == 0 || *past_pid == pid }
         })
     }

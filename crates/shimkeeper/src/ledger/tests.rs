@@ -82,7 +82,7 @@ async fn a_waiter_who_leaves_leaves_nothing() {
         );
     }
     ledger.created(7);
-    assert!(ledger.pages().awaited.is_empty());
+    assert!(ledger.pages().awaited.get().is_none());
 }
 
 #[tokio::test]

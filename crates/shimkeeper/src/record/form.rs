@@ -103,7 +103,7 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
             Stage::Live => StageForm::Live,
             Stage::Deleting => StageForm::Deleting,
         },
-        runtime: record.runtime.to_path_buf(),
+        runtime: record.runtime.path().to_owned(),
         bootstrap: record.bootstrap.as_ref().map(|params| BootstrapForm {
             version: params.api.version(),
             address: params.address.announced(params.api),
@@ -202,7 +202,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
             StageForm::Live => Stage::Live,
             StageForm::Deleting => Stage::Deleting,
         },
-        runtime: ShimBinary::formerly_at(&form.runtime).shared_path(),
+        runtime: ShimBinary::formerly_at(&form.runtime),
         bootstrap: form.bootstrap.as_ref().and_then(bootstrap_of),
         shim: form.shim,
         taken_over: form.taken_over,

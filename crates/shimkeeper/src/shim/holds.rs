@@ -8,26 +8,33 @@ use std::sync::Mutex;
 use tokio::sync::oneshot;
 
 use super::{Permit, lock};
+use crate::rare::Rare;
 
 /// Those who wait; `None` once nobody grants any more.
-pub(super) struct Holds(Mutex<Option<VecDeque<oneshot::Sender<Permit>>>>);
+pub(super) struct Holds(Mutex<Option<Rare<VecDeque<oneshot::Sender<Permit>>>>>);
 
 impl Holds {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Some(VecDeque::new())))
+        Self(Mutex::new(Some(Rare::NONE)))
     }
 
     /// Asks for the permit; `None` if nobody grants any more. Who leaves before it comes is granted it in vain. The
     /// supervisor is to be told.
     pub(super) fn ask(&self) -> Option<oneshot::Receiver<Permit>> {
         let (grant, granted) = oneshot::channel();
-        lock(&self.0).as_mut()?.push_back(grant);
+        lock(&self.0).as_mut()?.make().push_back(grant);
         Some(granted)
     }
 
     /// The next who asks.
     pub(super) fn next(&self) -> Option<oneshot::Sender<Permit>> {
-        lock(&self.0).as_mut()?.pop_front()
+        let mut queue = lock(&self.0);
+        let waiting = queue.as_mut()?;
+        let next = waiting.get_mut()?.pop_front();
+        if next.is_none() {
+            waiting.take();
+        }
+        next
     }
 
     /// Turns away who waits, and who comes.

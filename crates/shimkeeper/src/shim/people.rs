@@ -11,6 +11,7 @@ use shimkeeper_shim::{Cgroup, Pidfd, ProcessIdentity};
 use super::{Shim, lock};
 use crate::health::HealthState;
 use crate::machine::State;
+use crate::rare::Rare;
 
 /// The processes we can name for certain.
 #[derive(Default)]
@@ -18,13 +19,13 @@ pub(super) struct People {
     shim: Option<ProcessIdentity>,
     shim_is_foreign: bool,
     init: Option<Arc<Pidfd>>,
-    execs: BTreeMap<ExecId, Arc<Pidfd>>,
+    execs: Rare<BTreeMap<ExecId, Arc<Pidfd>>>,
     /// The container's own control group.
     cgroup: Option<Cgroup>,
     /// The one that is on record of a container that was found, until it is asked whether it can be that.
     recorded: Option<Cgroup>,
     /// Whom we have sent SIGKILL ourselves.
-    killed: BTreeSet<ProcessKey>,
+    killed: Rare<BTreeSet<ProcessKey>>,
 }
 
 impl Shim {
@@ -71,7 +72,7 @@ impl Shim {
         let people = lock(&self.people);
         match process {
             ProcessKey::Init => people.init.clone(),
-            ProcessKey::Exec(id) => people.execs.get(id).cloned(),
+            ProcessKey::Exec(id) => people.execs.get().and_then(|execs| execs.get(id)).cloned(),
         }
     }
 
@@ -116,11 +117,11 @@ impl Shim {
     }
 
     pub(crate) fn note_killed(&self, process: &ProcessKey) {
-        lock(&self.people).killed.insert(process.clone());
+        lock(&self.people).killed.make().insert(process.clone());
     }
 
     pub(crate) fn was_killed(&self, process: &ProcessKey) -> bool {
-        lock(&self.people).killed.contains(process)
+        lock(&self.people).killed.get().is_some_and(|killed| killed.contains(process))
     }
 
     /// Whether the shim cannot tell of its processes, and nobody is about to find out.
@@ -130,13 +131,17 @@ impl Shim {
 
     pub(crate) fn hold_exec(&self, id: &ExecId, pidfd: Option<Pidfd>) {
         if let Some(pidfd) = pidfd {
-            lock(&self.people).execs.insert(id.clone(), Arc::new(pidfd));
+            lock(&self.people).execs.make().insert(id.clone(), Arc::new(pidfd));
         }
     }
 
     pub(crate) fn release_exec(&self, id: &ExecId) {
         let mut people = lock(&self.people);
-        people.execs.remove(id);
-        people.killed.remove(&ProcessKey::Exec(id.clone()));
+        if let Some(execs) = people.execs.get_mut() {
+            execs.remove(id);
+        }
+        if let Some(killed) = people.killed.get_mut() {
+            killed.remove(&ProcessKey::Exec(id.clone()));
+        }
     }
 }

@@ -11,7 +11,7 @@ use shimkeeper_core::{Incarnation, TaskKey};
 use shimkeeper_proto::containerd::task::v3::{CreateTaskRequest, StartRequest};
 use shimkeeper_shim::{
     Address, BootId, BootstrapParams, BundleDraft, BundleSpec, Call, Connection, DialMode, ProcessIdentity,
-    StateDirs, TaskApi,
+    ShimBinary, StateDirs, TaskApi,
 };
 use shimkeeper_testkit::{Events, FakeShim, Script, TestSpec};
 use tokio_util::task::TaskTracker;
@@ -147,7 +147,7 @@ impl World {
             incarnation: Incarnation::fresh(),
             boot_id: BootId::current().unwrap(),
             stage: Stage::Live,
-            runtime: Path::new("/nonexistent/shim").into(),
+            runtime: ShimBinary::formerly_at(Path::new("/nonexistent/shim")),
             bootstrap: Some(params),
             shim: Some(self.alive),
             shim_is_foreign: true,

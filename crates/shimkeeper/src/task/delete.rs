@@ -48,7 +48,7 @@ async fn run(shim: &Arc<Shim>) -> Result<Exit, Error> {
 
 /// Has what is quarantined tried again at once, and waits for what comes of it.
 async fn try_again(shim: &Shim) -> State {
-    shim.hurry.notify_one();
+    shim.hurry();
     shim.state.until(|state| state != State::Quarantined).await;
     shim.state.until(|state| matches!(state, State::Quarantined | State::Gone(_))).await
 }
