@@ -179,9 +179,14 @@ pub(crate) async fn next(listener: &impl Listener, gate: &Arc<Gate>) -> (UnixStr
                     return (stream, place);
                 }
             }
+            Err(error) if is_out_of_files(&error) && shimkeeper::raise_open_files() => {}
             Err(error) => back_off.failed("clients", &error).await,
         }
     }
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::MFILE)
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ mod memory;
 mod metrics;
 mod notify;
 mod observers;
-mod open_files;
 mod run;
 mod server;
 mod signals;

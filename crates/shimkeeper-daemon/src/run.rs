@@ -31,7 +31,7 @@ use crate::server::Served;
 use crate::signals::{Ask, Signals};
 use crate::socket::{Activated, Socket};
 use crate::spans::Spans;
-use crate::{dump, identity, memory, notify, open_files, server};
+use crate::{dump, identity, memory, notify, server};
 
 /// How long calls in flight, creations and deletions above all, may go on when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -143,7 +143,7 @@ impl Daemon {
             address => Some(Endpoint::open(address).await?),
         };
         let counted = endpoint.as_ref().map(|_| Counted::new(config.metrics.grpc_histogram));
-        let mut library = library_config(&config, shims_at, &shims_socket, open_files::raise_limit())?;
+        let mut library = library_config(&config, shims_at, &shims_socket)?;
         let spans = Spans::start(&config.tracing.endpoint)?;
         if let Some(observer) = Observers::of(counted.as_ref(), spans.as_ref()) {
             library = library.observer(observer);
@@ -283,7 +283,6 @@ fn library_config(
     config: &Config,
     shims_at: PathBuf,
     shims_socket: &Socket,
-    open_files: Option<u64>,
 ) -> Result<shimkeeper::Config, DaemonError> {
     let shims = &config.plugins.shims;
     let mut library = shimkeeper::Config::new(&config.state, &config.root)
@@ -300,9 +299,6 @@ fn library_config(
     }
     if !shims.socket_dir.as_os_str().is_empty() {
         library = library.socket_dir(&shims.socket_dir);
-    }
-    if let Some(soft_limit) = open_files {
-        library = library.open_files(soft_limit);
     }
     for (name, value) in shims.env.iter().filter_map(|entry| entry.split_once('=')) {
         library = library.env(name, value);

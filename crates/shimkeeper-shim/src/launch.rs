@@ -56,8 +56,6 @@ pub struct LaunchContext {
     pub mark: Incarnation,
     /// Where the shim shall put its socket; shims before 2.3 have no such choice and ignore it.
     pub socket_dir: Option<PathBuf>,
-    /// The soft limit of open files it starts with, and its containers after it; none for that of this process.
-    pub open_files: Option<u64>,
     /// Our version, as the shim is told.
     pub version: String,
 }

@@ -17,6 +17,7 @@ mod launch;
 mod logs;
 mod method;
 pub mod mounts;
+mod open_files;
 mod resolve;
 mod sandbox_api;
 mod task_api;
@@ -43,5 +44,6 @@ pub use launch::{
     Action, Dialect, DialectMemory, Ended, LaunchContext, LaunchError, ReapAnswer, RuntimeInfo, Started,
 };
 pub use logs::{LogCounters, LogError, Logs, ShimLog};
+pub use open_files::{expect_open_files, raise_open_files};
 pub use resolve::{FileVersion, ResolveError, Runtime, SearchPath, ShimBinary, resolve};
 pub use trace::TraceContext;

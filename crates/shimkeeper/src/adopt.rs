@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shimkeeper_core::{Incarnation, TaskKey};
-use shimkeeper_shim::{BundleError, Bundles};
+use shimkeeper_shim::{BundleError, Bundles, expect_open_files};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -50,6 +50,9 @@ const SLOW: Duration = Duration::from_millis(25);
 
 /// How long shims are not waited for because others have not been asked yet who they are.
 const RUSH: Duration = Duration::from_secs(1);
+
+/// Files that are open for a bundle at the same time.
+const FILES: usize = 4;
 
 /// First and longest wait before a bundle that nothing could be made of is looked at again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -94,6 +97,7 @@ fn list(env: &Env) -> Result<Vec<Found>, Error> {
             Some(Found { role, key, reservation, papers: None, seat: None })
         }));
     }
+    expect_open_files(found.len() * FILES);
     Ok(found)
 }
 

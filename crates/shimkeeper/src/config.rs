@@ -24,7 +24,6 @@ pub struct Config {
     pub(crate) address: Option<String>,
     pub(crate) events_socket: Option<(PathBuf, Arc<UnixListener>)>,
     pub(crate) socket_dir: Option<PathBuf>,
-    pub(crate) open_files: Option<u64>,
     pub(crate) publish_binary: Option<PathBuf>,
     pub(crate) debug: bool,
     pub(crate) always_reap: bool,
@@ -53,7 +52,6 @@ impl Config {
             address: None,
             events_socket: None,
             socket_dir: None,
-            open_files: None,
             publish_binary: None,
             debug: false,
             always_reap: false,
@@ -97,14 +95,6 @@ impl Config {
     /// Where shims that can be told (those of containerd 2.3 and later) make their sockets.
     pub fn socket_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.socket_dir = Some(directory.into());
-        self
-    }
-
-    /// The soft limit of open files that shims start with, and their containers after them: for a program that has raised
-    /// its own, because every task takes three, and wants containers to have what it had itself. By default they have
-    /// what the program has.
-    pub fn open_files(mut self, soft_limit: u64) -> Self {
-        self.open_files = Some(soft_limit);
         self
     }
 

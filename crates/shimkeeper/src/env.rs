@@ -163,7 +163,6 @@ impl Env {
             env: self.config.env.clone(),
             mark: incarnation,
             socket_dir: self.config.socket_dir.clone(),
-            open_files: self.config.open_files,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -116,7 +116,7 @@ pub use shimkeeper_core::{
     SandboxId, SandboxKey, TaskId, TaskKey,
 };
 pub use shimkeeper_events as events;
-pub use shimkeeper_shim::RuntimeInfo;
+pub use shimkeeper_shim::{RuntimeInfo, raise_open_files};
 pub use state::{ProcessState, Status};
 pub use stats::Stats;
 pub use stdio::{OutputPipe, ProcessIo, StdinPipe, Stdio, StdioPaths};

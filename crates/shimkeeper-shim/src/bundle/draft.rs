@@ -2,16 +2,15 @@
 //! A bundle in the making: it is undone when dropped, from its first directory on.
 
 use std::fmt;
-use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 use shimkeeper_core::TaskKey;
 
 use super::{Bundle, BundleError, CONFIG, ROOTFS, WORK, removal};
 use crate::dirs::{StateDirs, TRAVERSABLE};
 use crate::failpoint;
 use crate::fs::{Dir, Durability, FsError};
+use crate::open_files;
 
 /// What goes into a bundle.
 #[derive(Clone, Copy)]
@@ -37,10 +36,6 @@ pub struct BundleDraft {
 const PRIVATE: u32 = 0o700;
 const PRIVATE_BUT_FOR_GROUP: u32 = 0o710;
 const CONFIG_MODE: u32 = 0o644;
-
-/// How many open files are kept free, if there may be four times as many: creations that have begun need some to come to
-/// their end or to be undone, and whoever is to end something, to ask for it.
-const SPARE_FILES: u64 = 64;
 
 // === impl BundleDraft ===
 
@@ -90,7 +85,7 @@ impl BundleDraft {
 
     fn make_bundle_dir(&mut self, key: &TaskKey, gid: Option<u32>) -> Result<Dir, BundleError> {
         let tasks = self.bundle.dirs.state_tasks()?;
-        if is_short_of_files(&tasks) {
+        if open_files::run_short(&tasks) {
             return Err(BundleError::Fs(tasks.error(
                 "have more files open for",
                 key.id.as_str(),
@@ -158,13 +153,6 @@ impl fmt::Debug for BundleSpec<'_> {
             .field("container_root_host_gid", &self.container_root_host_gid)
             .finish()
     }
-}
-
-/// Whether there are few descriptors left, by the one that was had last: they are given out from the lowest on.
-fn is_short_of_files(last: &Dir) -> bool {
-    let Some(most) = getrlimit(Resource::Nofile).current else { return false };
-    let used = u64::try_from(last.as_fd().as_raw_fd()).unwrap_or(0);
-    used >= most - SPARE_FILES.min(most / 4)
 }
 
 fn namespace_dir(tasks: &Dir, key: &TaskKey) -> Result<Dir, FsError> {

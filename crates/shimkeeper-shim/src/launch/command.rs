@@ -9,6 +9,7 @@ use tokio::process::Command;
 use super::{Action, LaunchContext};
 use crate::bundle::Bundle;
 use crate::identity::MARK;
+use crate::open_files;
 use crate::resolve::ShimBinary;
 
 /// What a service manager says to this process alone. runc takes `NOTIFY_SOCKET` for the container's.
@@ -44,14 +45,14 @@ pub(super) fn for_task(binary: &ShimBinary, action: Action, cx: &LaunchContext, 
     }
     // Last, so that no configuration hides whose process it is.
     command.env(MARK, cx.mark.to_string());
-    if let Some(open_files) = cx.open_files {
-        limit_open_files(&mut command, open_files);
+    if let Some(soft) = open_files::before() {
+        limit_open_files(&mut command, soft);
     }
     command
 }
 
 /// Starts it with this soft limit, as far as the hard one goes. Only where it is another than ours: with something to
-/// do between, the spawn is a fork, which copies our tables of pages.
+/// do in between, the spawn is a fork.
 #[expect(
     unsafe_code,
     reason = "what runs in a child before it is another program must be promised to be harmless"

@@ -45,7 +45,6 @@ impl Scene {
             env: Vec::new(),
             mark: Incarnation::fresh(),
             socket_dir: None,
-            open_files: None,
             version: "1.2.3".into(),
         };
         Self { binary: ShimBinary::at(&path).unwrap(), dir, bundle, cx }

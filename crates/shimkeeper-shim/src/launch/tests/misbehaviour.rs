@@ -56,20 +56,6 @@ async fn arguments_environment_and_directory_are_containerds() {
 }
 
 #[tokio::test]
-async fn it_has_the_limit_of_open_files_that_it_is_to_have() {
-    let mut scene = Scene::new(&format!("ulimit -Sn > $T/soft; ulimit -Hn > $T/hard; echo '{ANSWER}'"));
-    scene.start(LONG).await.unwrap();
-    let (ours, hard) = (scene.read("soft"), scene.read("hard"));
-    scene.cx.open_files = Some(77);
-    scene.start(LONG).await.unwrap();
-    assert_ne!(ours.trim(), "77");
-    assert_eq!((scene.read("soft").trim(), scene.read("hard")), ("77", hard));
-    scene.cx.open_files = Some(u64::MAX);
-    scene.start(LONG).await.unwrap();
-    assert_eq!(scene.read("soft"), scene.read("hard"), "no more than there may be");
-}
-
-#[tokio::test]
 async fn a_reported_failure_keeps_its_text() {
     let scene = Scene::new("echo cannot do it >&2; exit 1");
     let error = scene.fails(LONG).await;
