@@ -187,6 +187,13 @@ fn what_cannot_be_is_refused_as_containerd_does(generation: Generation) {
     host.close();
 }
 
+/// Whether a process has a handler for the signal.
+fn catches(pid: Pid, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
+}
+
 fn a_restart_is_not_noticed(generation: Generation) {
     let mut host = Host::apart(generation);
     host.sleeper("stays");
@@ -199,6 +206,7 @@ fn a_restart_is_not_noticed(generation: Generation) {
     let pid =
         listed.lines().find(|line| line.starts_with("ends")).unwrap().split_whitespace().nth(1).unwrap();
     let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    until("its trap", || catches(pid, Signal::TERM).then_some(()));
     host.daemon.kill();
     // While nobody is there.
     kill_process(pid, Signal::TERM).unwrap();
