@@ -25,7 +25,7 @@ pub(crate) fn told(
 
 /// Where else it may listen, by what the machine shows; `shims` are the processes it may be. Not for every shim: this
 /// looks through all sockets of the machine. Blocking.
-pub(crate) fn elsewhere(
+pub(crate) fn seen(
     env: &Env,
     bundle: &Bundle,
     recorded: Option<&BootstrapParams>,
@@ -60,7 +60,7 @@ pub(crate) async fn of_shim(shim: &Shim) -> Vec<BootstrapParams> {
     let places = move || {
         let (written, recorded) = (BootstrapParams::read(&bundle).ok(), record.bootstrap());
         let mut places = told(written.as_ref(), recorded.as_ref());
-        let more = elsewhere(&env, &bundle, recorded.as_ref(), &processes, &places);
+        let more = seen(&env, &bundle, recorded.as_ref(), &processes, &places);
         places.extend(more);
         places
     };

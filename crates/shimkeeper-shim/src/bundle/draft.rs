@@ -2,6 +2,7 @@
 //! A bundle in the making: it is undone when dropped, from its first directory on.
 
 use std::fmt;
+use std::mem::take;
 
 use rustix::io::Errno;
 use shimkeeper_core::TaskKey;
@@ -120,13 +121,14 @@ impl BundleDraft {
         Ok(())
     }
 
-    /// Removes what was made, once.
+    /// Removes what was made, once: what cannot be removed is left to whoever looks for bundles.
     fn undo(&mut self) -> Result<(), BundleError> {
-        if std::mem::take(&mut self.made_work) {
+        let (made_work, made_bundle) = (take(&mut self.made_work), take(&mut self.made_bundle));
+        if made_work {
             removal::remove_work_dir(&self.bundle)?;
         }
         // Last, because it is what reserves the id.
-        if std::mem::take(&mut self.made_bundle) {
+        if made_bundle {
             removal::remove_bundle_dir(&self.bundle)?;
         }
         Ok(())

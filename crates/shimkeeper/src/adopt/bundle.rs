@@ -120,7 +120,7 @@ impl Remains {
         let mut places = whereabouts::told(written.as_ref(), recorded);
         let are_all_places = places.is_empty();
         if are_all_places {
-            places = whereabouts::elsewhere(env, &bundle, recorded, &shims, &[]);
+            places = whereabouts::seen(env, &bundle, recorded, &shims, &[]);
         }
         let binary = remembered
             .or_else(|| record.as_ref().map(|record| record.runtime.path().to_owned()))

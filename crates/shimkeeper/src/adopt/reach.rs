@@ -58,7 +58,7 @@ pub(super) async fn reach(
     if let Err(silence) = &mut reached
         && !remains.are_all_places
     {
-        match dialing::reach(env, whom, &deadlines, elsewhere(env, remains).await).await {
+        match dialing::reach(env, whom, &deadlines, other_places(env, remains).await).await {
             Ok(answer) => reached = Ok(answer),
             Err(later) => silence.nobody_listens &= later.nobody_listens,
         }
@@ -76,11 +76,11 @@ pub(super) async fn reach(
 }
 
 /// Where else to dial.
-async fn elsewhere(env: &Arc<Env>, remains: &Remains) -> Vec<BootstrapParams> {
+async fn other_places(env: &Arc<Env>, remains: &Remains) -> Vec<BootstrapParams> {
     let recorded = remains.record.as_ref().and_then(|record| record.bootstrap.clone());
     let (bundle, shims, told) = (remains.bundle.clone(), remains.shims.clone(), remains.places.clone());
     let own = env.clone();
-    let look = move || whereabouts::elsewhere(&own, &bundle, recorded.as_ref(), &shims, &told);
+    let look = move || whereabouts::seen(&own, &bundle, recorded.as_ref(), &shims, &told);
     env.scope.spawn_blocking(look).await.unwrap_or_default()
 }
 

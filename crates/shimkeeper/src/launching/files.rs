@@ -33,7 +33,7 @@ pub(crate) async fn find(env: &Arc<Env>, runtime: Runtime) -> Result<ShimBinary,
     let name = runtime.to_string();
     let env_there = env.clone();
     let work = move || Wanted::Runtime(runtime).found(&env_there);
-    elsewhere(env, work).await.unwrap_or_else(|source| Err(Error::io(Step::Resolve, "find", name, source)))
+    in_time(env, work).await.unwrap_or_else(|source| Err(Error::io(Step::Resolve, "find", name, source)))
 }
 
 /// Finds the binary, if that is still to be done, and makes the bundle, which has the id from then on; with no binary
@@ -55,7 +55,7 @@ pub(super) async fn find_and_make_bundle(
         let draft = BundleDraft::create(env_there.dirs_of(role), &key_there, &spec);
         Ok((binary, draft.map_err(|e| Error::new(Step::Bundle, e))?))
     };
-    let made = elsewhere(env, work).await;
+    let made = in_time(env, work).await;
     match made.unwrap_or_else(|source| Err(Error::io(Step::Bundle, "make", name, source))) {
         Ok((binary, draft)) => {
             let bundle = Arc::new(draft.keep());
@@ -70,7 +70,8 @@ pub(super) async fn find_and_make_bundle(
     }
 }
 
-async fn elsewhere<T: Send + 'static>(
+/// Has a thread for what blocks do it, and waits for that as long as a launch may take.
+async fn in_time<T: Send + 'static>(
     env: &Arc<Env>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
