@@ -4,7 +4,10 @@
 //! By itself glibc keeps a heap for each thread that ever allocated at the same time as another one, and gives back
 //! nothing that something still in use lies above. Here one heap serves all threads (what they free, each keeps at hand
 //! in a cache of its own), and after a burst of calls, once nobody wants anything, everything free goes back: first what
-//! this thread keeps at hand, some hundred pieces each of which would hold a page of its own.
+//! this thread keeps at hand, some hundred pieces each of which would hold a page of its own. So do pages of the program
+//! itself.
+
+mod mapped;
 
 use std::iter::repeat_n;
 use std::time::Duration;
@@ -30,10 +33,15 @@ pub(crate) fn share_one_heap() {
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
-/// Gives back to the system what is free.
+/// Gives back to the system what is free, and then what of the program is in its file as well: what that needed, too.
+pub(crate) fn give_back() {
+    trim();
+    mapped::let_go();
+}
+
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "the allocator's settings are C's alone")]
-pub(crate) fn give_back() {
+fn trim() {
     empty_cache();
     // SAFETY: it touches only what nobody has, under the allocator's own lock. Whether there was anything is no matter.
     let _ = unsafe { libc::malloc_trim(0) };
@@ -58,7 +66,7 @@ pub(crate) fn share_one_heap() {}
 
 /// Other allocators are left to their own ways.
 #[cfg(not(target_env = "gnu"))]
-pub(crate) fn give_back() {}
+fn trim() {}
 
 /// Gives back after every burst of calls, what the store has kept for the next one first. Never returns, and waits for nothing while nothing is called.
 ///
