@@ -139,17 +139,34 @@ impl ProcessIdentity {
     /// # Errors
     /// [`IdentityError`] if that cannot be found out.
     pub fn descends_from(&self, ancestor: &Self) -> Result<bool, IdentityError> {
-        let mut process = *self;
+        if self == ancestor {
+            return Ok(true);
+        }
+        match stat(self.pid)? {
+            Some(stat) => ancestor.is_at_or_above(stat.parent),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether it is the process that has this pid now, or the parent of it, or the parent's parent, …; not the first of
+    /// all processes, whose child every orphan becomes.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if that cannot be found out.
+    pub fn is_at_or_above(&self, mut pid: u32) -> Result<bool, IdentityError> {
+        if self.boot_id != BootId::current()? {
+            return Ok(false);
+        }
         // Parents are older than their children, so this ends; the bound is for a /proc that says otherwise.
         for _ in 0..MAX_GENERATIONS {
-            if process == *ancestor {
+            if pid <= 1 {
+                break;
+            }
+            let Some(stat) = stat(pid)? else { break };
+            if (pid, stat.start_time) == (self.pid, self.start_time) {
                 return Ok(true);
             }
-            let Some(parent) = stat(process.pid)?.map(|stat| stat.parent).filter(|parent| *parent > 1) else {
-                return Ok(false);
-            };
-            let Some(parent) = Self::of(parent)? else { return Ok(false) };
-            process = parent;
+            pid = stat.parent;
         }
         Ok(false)
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use shimkeeper_shim::{Cgroup, ProcessIdentity};
+use shimkeeper_shim::{Cgroup, Pidfd, ProcessIdentity};
 
 /// A group, removed when dropped.
 struct Group(PathBuf);
@@ -61,6 +61,10 @@ fn identity(process: &Child) -> ProcessIdentity {
     ProcessIdentity::of(process.id()).unwrap().unwrap()
 }
 
+fn held(process: &Child) -> Pidfd {
+    Pidfd::of(process.id()).unwrap().unwrap().0
+}
+
 fn killed(mut process: Child) {
     use std::os::unix::process::ExitStatusExt as _;
     assert_eq!(process.wait().unwrap().signal(), Some(9));
@@ -81,7 +85,7 @@ fn real_everything_in_a_group_and_below_it_is_killed() {
     let (one, two, outside) = (sleeper(), sleeper(), sleeper());
     group.put(&one);
     below.put(&two);
-    let cgroup = Cgroup::of(&identity(&one), &[std::process::id()]).unwrap();
+    let cgroup = Cgroup::of(&held(&one), &[std::process::id()]).unwrap();
     assert_eq!(cgroup.path(), group.0);
     assert!(cgroup.contains(&identity(&one)) && cgroup.contains(&identity(&two)));
     assert!(!cgroup.contains(&identity(&outside)));
@@ -100,7 +104,7 @@ fn real_what_is_frozen_dies_too() {
     let group = Group::new("frozen");
     let process = sleeper();
     group.put(&process);
-    let cgroup = Cgroup::of(&identity(&process), &[]).unwrap();
+    let cgroup = Cgroup::of(&held(&process), &[]).unwrap();
     group.freeze();
     kill(&cgroup);
     killed(process);
@@ -114,8 +118,8 @@ fn real_a_group_with_a_stranger_in_it_is_nobodys() {
     for process in [&process, &stranger] {
         group.put(process);
     }
-    assert_eq!(Cgroup::of(&identity(&process), &[stranger.id()]), None);
-    let alone = Cgroup::of(&identity(&process), &[std::process::id()]).unwrap();
+    assert_eq!(Cgroup::of(&held(&process), &[stranger.id()]), None);
+    let alone = Cgroup::of(&held(&process), &[std::process::id()]).unwrap();
     assert!(!alone.is_private(&[stranger.id()]));
     kill(&alone);
     killed(process);
@@ -133,7 +137,7 @@ fn real_what_forks_does_not_escape() {
         .spawn()
         .unwrap();
     group.put(&parent);
-    let cgroup = Cgroup::of(&identity(&parent), &[std::process::id()]).unwrap();
+    let cgroup = Cgroup::of(&held(&parent), &[std::process::id()]).unwrap();
     drop(parent.stdin.take());
     let mut line = String::new();
     BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -142,9 +142,13 @@ pub(crate) async fn proven_dead(shim: &Shim, patience: Duration) -> bool {
         // It carries no mark, so that none is to be seen says nothing.
         return whereabouts::nothing_is_there(shim).await;
     }
-    let alive = processes(shim).await;
+    let processes = match shim.identity() {
+        // Whether it lives is seen when it is waited for.
+        Some(identity) => vec![identity],
+        None => identify::marked(shim.incarnation).await,
+    };
     let ends = Instant::now() + patience;
-    for process in &alive {
+    for process in &processes {
         let left = ends.saturating_duration_since(Instant::now());
         if !identify::ends(process, left).await {
             return false;

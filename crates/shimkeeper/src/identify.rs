@@ -63,9 +63,9 @@ fn serves_another_task(shim: &Shim, identity: &ProcessIdentity) -> bool {
 /// A hold on the init of a shim's container, as [`hold`]; only on a process that the shim, or one of its children, has
 /// started. The init is killed when everything else has failed, so it must be nobody else.
 pub(crate) fn hold_init(shim: &Shim, pid: u32) -> Option<Pidfd> {
-    let parent = shim.identity().filter(|_| shim.is_ours())?;
-    let init = hold(pid)?;
-    if !matches!(init.identity().descends_from(&parent), Ok(true)) {
+    let shim_process = shim.identity().filter(|_| shim.is_ours())?;
+    let (init, parent) = hold(pid)?;
+    if *init.identity() != shim_process && !matches!(shim_process.is_at_or_above(parent), Ok(true)) {
         tracing::warn!(
             namespace = %shim.key.namespace, task = %shim.key.id, pid,
             "the init that the shim names is no child of it: going without"
@@ -79,9 +79,9 @@ pub(crate) fn hold_init(shim: &Shim, pid: u32) -> Option<Pidfd> {
 /// told as the exec's end, and it may be killed, so it must be nobody else; nor the shim, by whose pid some shims call
 /// what runs in a virtual machine.
 pub(crate) fn hold_exec(shim: &Shim, pid: u32) -> Option<Pidfd> {
-    let parent = shim.identity()?;
-    let exec = hold(pid)?;
-    let is_its_own = *exec.identity() != parent && matches!(exec.identity().descends_from(&parent), Ok(true));
+    let shim = shim.identity()?;
+    let (exec, parent) = hold(pid)?;
+    let is_its_own = *exec.identity() != shim && matches!(shim.is_at_or_above(parent), Ok(true));
     is_its_own.then_some(exec)
 }
 
@@ -115,15 +115,20 @@ pub(crate) fn of(pid: u32) -> Option<ProcessIdentity> {
     ProcessIdentity::of(pid).ok().flatten()
 }
 
-/// A hold on the process that has this pid now: proof of its death, and its status after. `None` where it has died
-/// already, or where no descriptor is to be had; then both are learned from others or not at all.
-pub(crate) fn hold(pid: u32) -> Option<Pidfd> {
-    of(pid).and_then(|identity| Pidfd::open(&identity).ok().flatten())
+/// A hold on the process that has this pid now: proof of its death, and its status after; and who is its parent. `None`
+/// where it has died already, or where no descriptor is to be had; then both are learned from others or not at all.
+fn hold(pid: u32) -> Option<(Pidfd, u32)> {
+    Pidfd::of(pid).ok().flatten()
 }
 
 /// Whether the process is gone for certain. Where that cannot be found out, it may live.
 pub(crate) fn is_gone(identity: &ProcessIdentity) -> bool {
     matches!(identity.is_alive(), Ok(false))
+}
+
+/// The same of one that is held, which is found out sooner.
+pub(crate) fn has_ended(process: &Pidfd) -> bool {
+    matches!(process.has_ended(), Ok(true))
 }
 
 /// Whether the process is seen to end within `patience`.
@@ -136,8 +141,8 @@ pub(crate) async fn ends(process: &ProcessIdentity, patience: Duration) -> bool 
     match Pidfd::open(process) {
         Ok(Some(pidfd)) => seen_to_end(&pidfd, patience).await,
         Ok(None) => true,
-        // No descriptor to be had proves nothing.
-        Err(_) => false,
+        // That no descriptor is to be had proves nothing.
+        Err(_) => is_gone(process),
     }
 }
 

@@ -70,7 +70,7 @@ async fn end_init(shim: &Shim) -> bool {
         // One that ended before anybody could hold it may be on record all the same.
         return shim.record.init().is_some_and(|init| identify::is_gone(&init));
     };
-    if identify::is_gone(init.identity()) {
+    if identify::has_ended(&init) {
         return true;
     }
     let cgroup = identify::own_group(shim);
@@ -99,7 +99,7 @@ async fn end_execs(shim: &Shim, execs: Vec<ExecId>) -> bool {
             is_any_unheld = true;
             continue;
         };
-        if identify::is_gone(held.identity()) {
+        if identify::has_ended(&held) {
             continue;
         }
         // What is held was started by the shim, or by a child of it.

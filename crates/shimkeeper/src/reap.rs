@@ -25,7 +25,7 @@ const TRIES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Durati
 
 /// Runs the `delete` action where something may be left, proves that nothing runs, and records every exit.
 pub(crate) async fn reap(shim: &Arc<Shim>) -> Input {
-    let init_was_alive = shim.init_identity().is_some_and(|init| !identify::is_gone(&init));
+    let init_was_alive = shim.held(&ProcessKey::Init).is_some_and(|init| !identify::has_ended(&init));
     for (process, _) in shim.ledger.running() {
         // Before the container's groups go.
         exits::note_memory(shim, &process);
@@ -55,7 +55,9 @@ pub(crate) async fn reap(shim: &Arc<Shim>) -> Input {
         shim.set_trouble("the container's init does not end, not even by SIGKILL");
         return Input::Failed;
     }
-    if let Err(reason) = clear_group(shim).await {
+    // After a clean end it was looked at just now.
+    let was_looked_at = is_clean && !init_was_alive;
+    if !was_looked_at && let Err(reason) = clear_group(shim).await {
         shim.set_trouble(reason);
         return Input::Failed;
     }
@@ -109,8 +111,9 @@ fn has_container(shim: &Shim) -> bool {
 /// Whether init is dead, if need be by our own hand.
 async fn init_is_dead(shim: &Shim) -> bool {
     let patience = shim.deadlines().signal;
-    let Some(identity) = shim.init_identity() else { return true };
-    if identify::is_gone(&identity) || identify::is_shared(shim, &identity) {
+    let Some(init) = shim.held(&ProcessKey::Init) else { return true };
+    let identity = *init.identity();
+    if identify::has_ended(&init) || identify::is_shared(shim, &identity) {
         return true;
     }
     tracing::warn!(

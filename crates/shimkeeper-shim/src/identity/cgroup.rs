@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -23,6 +23,9 @@ pub(super) const ROOT: &str = "/sys/fs/cgroup";
 
 /// Controllers of version 1 by which processes are listed, the best first. OCI runtimes join all of them.
 const LISTING: [&str; 4] = ["freezer", "pids", "devices", "name=systemd"];
+
+/// Whether it is version 2: looked at once.
+static IS_UNIFIED: LazyLock<bool> = LazyLock::new(|| Path::new(ROOT).join("cgroup.controllers").exists());
 
 /// Most groups below a container's that are looked into: a container can make them without end.
 const MAX_GROUPS: usize = 4096;
@@ -101,12 +104,13 @@ impl Cgroup {
     /// `strangers` is in it too.
     ///
     /// Blocking, as everything here: a few small files of the kernel's.
-    pub fn of(process: &ProcessIdentity, strangers: &[u32]) -> Option<Self> {
-        let text = read_virtual_text(format!("/proc/{}/cgroup", process.pid)).ok()?;
-        if !matches!(process.is_alive(), Ok(true)) {
+    pub fn of(process: &Pidfd, strangers: &[u32]) -> Option<Self> {
+        let text = read_virtual_text(format!("/proc/{}/cgroup", process.identity().pid)).ok()?;
+        // Not ended, so its pid was not another's by then.
+        if !matches!(process.has_ended(), Ok(false)) {
             return None;
         }
-        let found = Self::parse(&text, Path::new(ROOT).join("cgroup.controllers").exists())?;
+        let found = Self::parse(&text, *IS_UNIFIED)?;
         found.is_private(strangers).then_some(found)
     }
 
@@ -223,9 +227,10 @@ impl Cgroup {
             }
             match read_virtual_text(group.join("cgroup.procs")) {
                 Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
-                // A group that is gone has nobody in it. EOPNOTSUPP: a threaded one, whose processes are listed above it.
-                Err(error)
-                    if is_gone(&error) || error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}
+                // A group that is gone has nobody in it, and none is below it.
+                Err(error) if is_gone(&error) => continue,
+                // EOPNOTSUPP: a threaded one, whose processes are listed above it.
+                Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}
                 Err(error) => return Err(error),
             }
             // Two links, its name and its own dot: then there is none below it.
@@ -325,8 +330,8 @@ mod tests {
 
     #[test]
     fn our_own_group_is_not_a_containers() {
-        let me = ProcessIdentity::of(std::process::id()).unwrap().unwrap();
-        assert_eq!(Cgroup::of(&me, &[me.pid]), None);
+        let (me, _) = Pidfd::of(std::process::id()).unwrap().unwrap();
+        assert_eq!(Cgroup::of(&me, &[std::process::id()]), None);
     }
 
     #[test]

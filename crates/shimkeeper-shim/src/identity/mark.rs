@@ -31,13 +31,18 @@ pub fn find_by_mark(incarnation: Incarnation) -> Vec<ProcessIdentity> {
 
 /// Whether exactly this process carries the mark of this launch.
 pub fn carries_mark(process: &ProcessIdentity, incarnation: Incarnation) -> bool {
-    marked(process.pid, format!("{MARK}={incarnation}").as_bytes()) == Some(*process)
+    is_marked(process, format!("{MARK}={incarnation}").as_bytes())
 }
 
 fn marked(pid: u32, wanted: &[u8]) -> Option<ProcessIdentity> {
-    let before = ProcessIdentity::of(pid).ok()??;
-    let environ = read_virtual(format!("/proc/{pid}/environ"), MAX_ENVIRON).ok()?;
-    let found = environ.split(|b| *b == 0).any(|entry| entry == wanted);
-    // Compared again: the pid may have gone to another process between the two readings.
-    (found && ProcessIdentity::of(pid).ok()? == Some(before)).then_some(before)
+    ProcessIdentity::of(pid).ok()?.filter(|process| is_marked(process, wanted))
+}
+
+fn is_marked(process: &ProcessIdentity, wanted: &[u8]) -> bool {
+    let Ok(environ) = read_virtual(format!("/proc/{}/environ", process.pid), MAX_ENVIRON) else {
+        return false;
+    };
+    // Compared after that: the pid may have gone to another process before it.
+    environ.split(|b| *b == 0).any(|entry| entry == wanted)
+        && matches!(ProcessIdentity::of(process.pid), Ok(Some(now)) if now == *process)
 }

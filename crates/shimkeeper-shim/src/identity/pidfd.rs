@@ -4,13 +4,14 @@
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::ioctl::{Updater, opcode};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{IdentityError, ProcessIdentity, stat};
+use super::{BootId, IdentityError, ProcessIdentity, stat};
 
 /// A handle of a process that was checked to be the one that was meant.
 #[derive(Debug)]
@@ -48,6 +49,23 @@ const GET_INFO: rustix::ioctl::Opcode = opcode::read_write::<PidfdInfo>(0xff, 11
 // === impl Pidfd ===
 
 impl Pidfd {
+    /// Opens the process that has this pid now, and says who is its parent; `None` if there is none. One that has ended
+    /// and waits for its parent still has its pid.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if that cannot be found out.
+    pub fn of(pid: u32) -> Result<Option<(Self, u32)>, IdentityError> {
+        let Some(fd) = open(pid)? else { return Ok(None) };
+        let Some(stat) = stat(pid)? else { return Ok(None) };
+        let identity = ProcessIdentity { pid, start_time: stat.start_time, boot_id: BootId::current()? };
+        let this = Self { fd, identity };
+        if this.has_ended()? {
+            // Its pid may have been another's by the time of the look.
+            return Ok(Self::open(&identity)?.map(|this| (this, stat.parent)));
+        }
+        Ok(Some((this, stat.parent)))
+    }
+
     /// Opens this process; `None` if it is gone for good, whoever has its pid now.
     ///
     /// # Errors
@@ -69,13 +87,7 @@ impl Pidfd {
         identity: &ProcessIdentity,
         is_meant: impl FnOnce() -> Result<Option<T>, IdentityError>,
     ) -> Result<Option<(Self, T)>, IdentityError> {
-        let Some(pid) = i32::try_from(identity.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
-        let fd = match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(fd) => fd,
-            // EINVAL: the number belongs to a thread by now, so not to the process.
-            Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
-            Err(errno) => return Err(identity.failed("open", errno.into())),
-        };
+        let Some(fd) = open(identity.pid)? else { return Ok(None) };
         // Opened first and compared then: whoever has the pid now is the one that was opened.
         Ok(is_meant()?.map(|seen| (Self { fd, identity: *identity }, seen)))
     }
@@ -93,7 +105,22 @@ impl Pidfd {
         match rustix::process::pidfd_send_signal(&self.fd, signal) {
             Ok(()) => Ok(true),
             Err(Errno::SRCH) => Ok(false),
-            Err(errno) => Err(self.identity.failed("signal", errno.into())),
+            Err(errno) => Err(failed(self.identity.pid, "signal", errno.into())),
+        }
+    }
+
+    /// Whether the process has ended, waited for or not.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if that cannot be found out.
+    pub fn has_ended(&self) -> Result<bool, IdentityError> {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        loop {
+            match rustix::event::poll(&mut fds, Some(&Timespec::default())) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(failed(self.identity.pid, "look at", errno.into())),
+            }
         }
     }
 
@@ -105,7 +132,7 @@ impl Pidfd {
     /// # Cancel safety
     /// Cancel safe; any number may wait at the same time.
     pub async fn exited(&self) -> Result<(), IdentityError> {
-        let failed = |source| self.identity.failed("wait for", source);
+        let failed = |source| failed(self.identity.pid, "wait for", source);
         // A descriptor of its own for each waiter: one can be registered only once.
         let fd = register(self.fd.try_clone().map_err(failed)?).map_err(failed)?;
         fd.readable().await.map(drop).map_err(failed)
@@ -123,9 +150,20 @@ impl Pidfd {
             Ok(info) if info.mask & INFO_EXIT != 0 => Some(info.exit_code),
             // ENOTTY, EINVAL: an older kernel. ESRCH: gone, and nothing was kept.
             Ok(_) | Err(Errno::NOTTY | Errno::INVAL | Errno::SRCH) => waiting,
-            Err(errno) => return Err(self.identity.failed("ask for the exit status of", errno.into())),
+            Err(errno) => return Err(failed(self.identity.pid, "ask for the exit status of", errno.into())),
         };
         Ok(status.map(ProcessExit::of_wait_status))
+    }
+}
+
+/// Whoever has this pid now; `None` if nobody has.
+fn open(pid: u32) -> Result<Option<OwnedFd>, IdentityError> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    match rustix::process::pidfd_open(raw, PidfdFlags::NONBLOCK) {
+        Ok(fd) => Ok(Some(fd)),
+        // EINVAL: the number belongs to a thread by now, so not to the process.
+        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
+        Err(errno) => Err(failed(pid, "open", errno.into())),
     }
 }
 
@@ -178,8 +216,8 @@ impl ProcessIdentity {
         let may_see = || std::fs::read_link(format!("/proc/{}/ns/user", self.pid)).is_ok();
         Ok(Some(stat.exit_code).filter(|status| *status != 0 || may_see()))
     }
+}
 
-    fn failed(&self, verb: &'static str, source: io::Error) -> IdentityError {
-        IdentityError::Pidfd { verb, pid: self.pid, source }
-    }
+fn failed(pid: u32, verb: &'static str, source: io::Error) -> IdentityError {
+    IdentityError::Pidfd { verb, pid, source }
 }

@@ -100,6 +100,40 @@ fn a_child_descends_from_its_parent_and_carries_its_own_mark_only() {
     assert!(Pidfd::open_living(&identity).unwrap().is_none());
 }
 
+#[tokio::test]
+async fn whoever_has_a_pid_is_held_with_one_look_dead_or_alive() {
+    let mut child = shell("read _; exit 7");
+    let identity = ProcessIdentity::of(child.id()).unwrap().unwrap();
+    let known = || Pidfd::of(identity.pid).unwrap().map(|(held, parent)| (*held.identity(), parent));
+    let (held, _) = Pidfd::of(identity.pid).unwrap().unwrap();
+    assert!(!held.has_ended().unwrap());
+    assert_eq!(known(), Some((identity, std::process::id())));
+    drop(child.stdin.take());
+    soon(held.exited()).await.unwrap();
+    assert!(held.has_ended().unwrap(), "a zombie is dead");
+    assert_eq!(known(), Some((identity, std::process::id())), "and has its pid still");
+    child.wait().unwrap();
+    assert!(held.has_ended().unwrap());
+    assert_eq!(known(), None);
+    assert!(Pidfd::of(0).unwrap().is_none() && Pidfd::of(u32::MAX).unwrap().is_none());
+}
+
+#[test]
+fn only_who_was_there_before_is_above() {
+    let mut child = shell("read _");
+    let me = ProcessIdentity::of(std::process::id()).unwrap().unwrap();
+    let identity = ProcessIdentity::of(child.id()).unwrap().unwrap();
+    assert!(me.is_at_or_above(identity.pid).unwrap() && me.is_at_or_above(me.pid).unwrap());
+    assert!(!identity.is_at_or_above(me.pid).unwrap());
+    let another_life = ProcessIdentity { start_time: me.start_time + 1, ..me };
+    assert!(!another_life.is_at_or_above(identity.pid).unwrap());
+    let first = ProcessIdentity::of(1).unwrap().unwrap();
+    assert!(!first.is_at_or_above(identity.pid).unwrap(), "every orphan becomes its child");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!me.is_at_or_above(identity.pid).unwrap());
+}
+
 fn kernel_keeps_exit_codes() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));

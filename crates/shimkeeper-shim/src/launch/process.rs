@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::ProcessFailed;
 use crate::elsewhere::elsewhere_or_here;
-use crate::identity::{Pidfd, ProcessIdentity};
+use crate::identity::Pidfd;
 
 /// Longest answer, and most that is kept of standard error, in bytes.
 pub(super) const MAX_OUTPUT: usize = 64 * 1024;
@@ -221,10 +221,8 @@ impl Group {
     fn pidfd(&self) -> Result<Pidfd, ProcessFailed> {
         let failed = |source| ProcessFailed { verb: "watch", source };
         let pid = self.pid.as_raw_nonzero().get().unsigned_abs();
-        let identity = ProcessIdentity::of(pid).map_err(|error| failed(io::Error::other(error)))?;
-        let pidfd = identity.map(|identity| Pidfd::open(&identity)).transpose();
-        let pidfd = pidfd.map_err(|error| failed(io::Error::other(error)))?.flatten();
-        pidfd.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
+        let held = Pidfd::of(pid).map_err(|error| failed(io::Error::other(error)))?;
+        held.map(|(pidfd, _)| pidfd).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
     }
 
     /// How the child ended, without reaping it.

@@ -55,7 +55,7 @@ impl Shim {
 
     /// Holds on to the container's init, so that its death can be proven and its status read after.
     pub(crate) fn hold_init(&self, pidfd: Option<Pidfd>) {
-        let cgroup = pidfd.as_ref().and_then(|init| Cgroup::of(init.identity(), &self.strangers()));
+        let cgroup = pidfd.as_ref().and_then(|init| Cgroup::of(init, &self.strangers()));
         let mut people = lock(&self.people);
         people.init = pidfd.map(Arc::new);
         if cgroup.is_some() {
@@ -86,7 +86,7 @@ impl Shim {
     /// [`Shim::check_cgroup`], because no verdict needs it.
     pub(crate) fn hold_found(&self, init: Option<Pidfd>, recorded: Option<Cgroup>) {
         let cgroup = match (&init, &recorded) {
-            (Some(init), None) => Cgroup::of(init.identity(), &self.strangers()),
+            (Some(init), None) => Cgroup::of(init, &self.strangers()),
             _ => None,
         };
         let mut people = lock(&self.people);
@@ -99,9 +99,9 @@ impl Shim {
         let strangers = self.strangers();
         let mut people = lock(&self.people);
         let Some(recorded) = people.recorded.take() else { return };
-        let init = people.init.as_ref().map(|init| *init.identity());
+        let init = people.init.clone();
         let recorded = recorded.private_pids(&strangers).map(|pids| (pids, recorded));
-        let has_init = |pids: &[u32]| init.is_none_or(|init| pids.contains(&init.pid));
+        let has_init = |pids: &[u32]| init.as_ref().is_none_or(|init| pids.contains(&init.identity().pid));
         people.cgroup = match recorded {
             Some((pids, cgroup)) if has_init(&pids) => Some(cgroup),
             recorded => {
