@@ -104,6 +104,15 @@ impl Bundle {
         }
     }
 
+    /// The bundle with its directory open, so that what is done to it in a row is cheap. Not to be kept for longer: see
+    /// [`Bundle::released`].
+    ///
+    /// # Errors
+    /// [`BundleError`] if it cannot be opened, such as because it is gone.
+    pub fn opened(&self) -> Result<Self, BundleError> {
+        Ok(Self { held: Some(self.handle()?), ..self.clone() })
+    }
+
     /// The bundle with its directory not open: held open, it could not be unmounted, and costs a descriptor.
     #[must_use]
     pub fn released(self) -> Self {
@@ -159,12 +168,32 @@ impl Bundle {
         Ok(self.handle()?.write_atomic(name, bytes, mode, durability)?)
     }
 
+    /// Adds to a file in it that is `len` bytes long. Cheaper than to replace it, and not as sure: when this fails, a
+    /// piece may have been added.
+    ///
+    /// # Errors
+    /// [`BundleError::Fs`], also if the file is gone, or is longer or shorter.
+    pub fn append_to_file(
+        &self,
+        name: &str,
+        len: u64,
+        bytes: &[u8],
+        durability: Durability,
+    ) -> Result<(), BundleError> {
+        if let Some(dir) = &self.held {
+            return Ok(dir.append(name, len, bytes, durability)?);
+        }
+        let path = dirs::relative(&self.key).join(name);
+        Ok(self.dirs.in_state_tasks(|tasks| tasks.append(&path, len, bytes, durability))?)
+    }
+
     /// Opened anew each time, unless it is held open.
     pub(crate) fn handle(&self) -> Result<Arc<Dir>, FsError> {
-        match &self.held {
-            Some(dir) => Ok(Arc::clone(dir)),
-            None => Ok(Arc::new(self.dirs.state_tasks()?.open_dir(dirs::relative(&self.key))?)),
+        if let Some(dir) = &self.held {
+            return Ok(Arc::clone(dir));
         }
+        let path = dirs::relative(&self.key);
+        self.dirs.in_state_tasks(|tasks| tasks.open_dir(&path)).map(Arc::new)
     }
 }
 

@@ -12,7 +12,7 @@ mod removal;
 
 use std::os::fd::AsFd as _;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
@@ -63,6 +63,8 @@ struct Paths {
     root: PathBuf,
     state_tasks: PathBuf,
     root_tasks: PathBuf,
+    /// The directory of all bundles, once it was needed.
+    held: OnceLock<Dir>,
 }
 
 /// The names of containerd's plugins whose layout this is.
@@ -93,7 +95,7 @@ impl StateDirs {
 
     fn with_tree(state: PathBuf, root: PathBuf, tree: &str) -> Self {
         let (state_tasks, root_tasks) = (state.join(tree), root.join(tree));
-        Self { paths: Arc::new(Paths { state, root, state_tasks, root_tasks }) }
+        Self { paths: Arc::new(Paths { state, root, state_tasks, root_tasks, held: OnceLock::new() }) }
     }
 
     /// The same directories, with the bundles of sandboxes in the place of those of tasks. A sandbox and a task may
@@ -177,6 +179,20 @@ impl StateDirs {
 
     pub(crate) fn state_tasks(&self) -> Result<Dir, FsError> {
         Dir::open(&self.paths.state_tasks)
+    }
+
+    /// Does something in the directory of all bundles, which is held open from then on: a look at each part of its path
+    /// takes as long as most of what is done there. It may have been moved away since, and another made in its place:
+    /// what is not found there is looked for anew.
+    pub(crate) fn in_state_tasks<T>(&self, work: impl Fn(&Dir) -> Result<T, FsError>) -> Result<T, FsError> {
+        let Some(held) = self.paths.held.get() else {
+            let opened = self.state_tasks()?;
+            return work(self.paths.held.get_or_init(|| opened));
+        };
+        match work(held) {
+            Err(error) if error.is(Errno::NOENT) => work(&self.state_tasks()?),
+            done => done,
+        }
     }
 
     pub(crate) fn root_tasks(&self) -> Result<Dir, FsError> {

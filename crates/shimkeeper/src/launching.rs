@@ -323,6 +323,7 @@ async fn write_what_was_said(draft: &Draft, params: &BootstrapParams) -> Result<
     let (bundle, binary, params) = (draft.bundle.clone(), draft.binary.clone(), params.clone());
     let sandbox = draft.join.as_ref().map(|point| point.sandbox.clone());
     let written = draft.env.scope.in_state(move || {
+        let bundle = bundle.opened().map_err(Cause::from)?;
         if let Some(sandbox) = sandbox {
             let id = sandbox.as_str().as_bytes();
             bundle.write_file_atomic(SANDBOX_FILE, id, 0o600, Durability::Process).map_err(Cause::from)?;

@@ -2,9 +2,10 @@
 //! The write-ahead record: one file of our own in every bundle, on disk before a shim is launched and kept true
 //! after. It is what makes "leaks nothing" and "exactly one exit" decidable after a crash at any step.
 //!
-//! Written beside the files of the original layout and ignored by everybody else. Whole or not there, by a
-//! rename, and synced: no task survives a crash of the machine, but an exit that was announced is not to be announced
-//! again after one. Where the state directory is a tmpfs, as it mostly is, that costs nothing.
+//! Written beside the files of the original layout and ignored by everybody else. It is lines, of which the last whole
+//! one counts: a change adds one, and now and then, or where the file is not as it was left, replaces all of them by a
+//! rename. Where the state directory is not in memory it is synced: no task survives a crash of the machine, but an exit
+//! that was announced is not to be announced again after one.
 
 mod form;
 
@@ -21,6 +22,9 @@ use crate::scope::Scope;
 
 /// The record's name in the bundle.
 pub(crate) const NAME: &str = "shimkeeper.json";
+
+/// How long the file becomes before its lines are replaced by one: what it takes in memory anyway.
+const MOST: u32 = 4096;
 
 /// How far a task had come when the record was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +73,9 @@ pub(crate) struct RecordFile {
 struct Page {
     record: Record,
     is_saved: bool,
+    /// How long the file is; 0 where no line is to be added to it: because a manager before us wrote it, or because of
+    /// what came of the last try.
+    len: u32,
 }
 
 /// Why a record cannot be believed.
@@ -123,7 +130,7 @@ impl RecordFile {
             scope: scope.clone(),
             bundle,
             taken_over,
-            page: Mutex::new(Page { record, is_saved }),
+            page: Mutex::new(Page { record, is_saved, len: 0 }),
         })
     }
 
@@ -196,13 +203,13 @@ impl RecordFile {
         let written = self.scope.in_state(move || {
             // Held over the write, so that the file never goes back in time.
             let mut page = this.page.lock().unwrap_or_else(PoisonError::into_inner);
+            let was_made = page.record.stage != Stage::Creating;
             if !f(&mut page.record) && page.is_saved {
                 return Ok(());
             }
-            let bytes = form::encode(&page.record);
-            let written = this.bundle.write_file_atomic(NAME, &bytes, 0o600, Durability::Machine);
-            page.is_saved = written.is_ok();
-            written
+            // Whatever may be cut off its end later: the file of a task that lives does not say that it was not made.
+            let is_told_apart = was_made || page.record.stage == Stage::Creating;
+            page.write(&this.bundle, this.scope.durability(), is_told_apart)
         });
         let result = match written.await {
             Ok(result) => result.map_err(Cause::from),
@@ -216,61 +223,25 @@ impl RecordFile {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::pin::pin;
-    use std::task::{Context, Waker};
-    use std::time::SystemTime;
-
-    use shimkeeper_core::{Exit, ProcessKey, Provenance, TaskKey};
-    use shimkeeper_shim::{BundleDraft, BundleSpec, StateDirs};
-
-    use super::*;
-
-    #[test]
-    fn another_version_is_told_from_damage() {
-        let record = Record::new(
-            Incarnation::fresh(),
-            BootId::current().unwrap(),
-            ShimBinary::formerly_at(Path::new("/shim")),
-        );
-        let bytes = String::from_utf8(form::encode(&record)).unwrap();
-        assert_eq!(form::decode(bytes.as_bytes()).unwrap().incarnation, record.incarnation);
-        let alike = bytes.replace("\"version\": 1", "\"version\": 2");
-        for newer in [alike.as_str(), r#"{"version":2,"all":"new"}"#] {
-            assert!(matches!(form::decode(newer.as_bytes()), Err(RecordError::Version(2))), "{newer}");
+impl Page {
+    /// Writes what the record says: behind what it said before, if that may stay.
+    fn write(&mut self, bundle: &Bundle, durability: Durability, may_stay: bool) -> Result<(), BundleError> {
+        let line = form::encode(&self.record);
+        let added = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        let (before, after) = (self.len, self.len.saturating_add(added));
+        // Until it is known how it ends.
+        (self.is_saved, self.len) = (false, 0);
+        let is_added = may_stay
+            && before > 0
+            && after <= MOST
+            && bundle.append_to_file(NAME, before.into(), &line, durability).is_ok();
+        if !is_added {
+            bundle.write_file_atomic(NAME, &line, 0o600, durability)?;
         }
-        for damaged in ["{", "{}", r#"{"version":1}"#, &bytes[..bytes.len() - 4]] {
-            assert!(matches!(form::decode(damaged.as_bytes()), Err(RecordError::Damaged(_))), "{damaged}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_waited_for_its_turn_does_not_write_over_what_is_newer() {
-        let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
-        let dirs = StateDirs::new(dir.path().join("state"), dir.path().join("root")).unwrap();
-        dirs.prepare().unwrap();
-        let spec = BundleSpec { json: b"{}", container_root_host_gid: None };
-        let key = TaskKey::parse("ns", "a").unwrap();
-        let bundle = Arc::new(BundleDraft::create(&dirs, &key, &spec).unwrap().keep());
-        let record = Record::new(
-            Incarnation::fresh(),
-            BootId::current().unwrap(),
-            ShimBinary::formerly_at(Path::new("/shim")),
-        );
-        let file = RecordFile::new(&Scope::over(false), bundle.clone(), record);
-        let ledger = Arc::new(Ledger::new(Book::default()));
-
-        let page = file.page.lock().unwrap();
-        let known = ledger.clone();
-        let mut update = pin!(file.update_book(move || known.snapshot()));
-        assert!(update.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        let exit = Exit { pid: 7, status: 3, at: SystemTime::UNIX_EPOCH, provenance: Provenance::Observed };
-        ledger.record_exit(&ProcessKey::Init, exit);
-        drop(page);
-        update.await.unwrap();
-        let written = RecordFile::read(&bundle).unwrap().unwrap();
-        assert_eq!(written.book.init.exit, Some(exit), "as it is when it is written");
+        (self.is_saved, self.len) = (true, if is_added { after } else { added });
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use shimkeeper_shim::{elsewhere, elsewhere_or_here};
+use shimkeeper_shim::{Durability, elsewhere, elsewhere_or_here};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,6 +70,12 @@ impl Scope {
             return Ok(work());
         }
         self.spawn_blocking(work).await
+    }
+
+    /// What it takes to make a file of the state directory durable: of one in memory a crash of the machine leaves
+    /// nothing, synced or not.
+    pub(crate) fn durability(&self) -> Durability {
+        if self.0.state_is_in_memory { Durability::Process } else { Durability::Machine }
     }
 
     /// Runs a task that leaves after all others: it waits for [`Scope::others_ended`].

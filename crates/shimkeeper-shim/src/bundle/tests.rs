@@ -9,6 +9,9 @@ use crate::test_support::{Mounts, root_or_skip};
 
 const SPEC: BundleSpec<'static> = BundleSpec { json: b"{}", container_root_host_gid: None };
 
+/// Where the bundles of its namespace are, below the state directory.
+const TASKS_OF_NS: &str = "io.containerd.runtime.v2.task/ns";
+
 fn key() -> TaskKey {
     TaskKey::parse("ns", "id").unwrap()
 }
@@ -290,6 +293,74 @@ fn only_regular_files_are_read_and_nothing_outside() {
         assert!(bundle.write_file_atomic(name, b"", 0o600, Durability::Process).is_err(), "{name}");
     }
     assert_eq!(fs::read(dir.path().join("outside")).unwrap(), b"x");
+}
+
+#[test]
+fn only_a_regular_file_of_that_length_is_added_to_and_nothing_outside() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = prepared(dir.path());
+    let bundle = BundleDraft::create(&dirs, &key(), &SPEC).unwrap().keep();
+    let add = |name: &str, len| bundle.append_to_file(name, len, b"added", Durability::Machine);
+    fs::write(dir.path().join("outside"), "x").unwrap();
+    symlink(dir.path().join("outside"), bundle.dir().join("link")).unwrap();
+    let fifo = bundle.dir().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o700.into(), 0).unwrap();
+    let reader = fs::File::options().read(true).write(true).open(&fifo).unwrap();
+    for (name, len) in [
+        ("absent", 0),
+        ("link", 1),
+        ("fifo", 0),
+        ("rootfs", 0),
+        ("../../../../outside", 1),
+        ("config.json", 1),
+        ("config.json", 3),
+    ] {
+        assert!(add(name, len).is_err(), "{name}");
+    }
+    drop(reader);
+    assert_eq!(fs::read(dir.path().join("outside")).unwrap(), b"x");
+    assert!(!bundle.dir().join("absent").exists());
+    add("config.json", 2).unwrap();
+    add("config.json", 7).unwrap();
+    assert_eq!(fs::read(bundle.dir().join("config.json")).unwrap(), b"{}addedadded");
+}
+
+#[test]
+fn what_a_full_disk_has_room_for_only_in_part_is_no_success() {
+    if !root_or_skip("mounts a small tmpfs") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mounts = Mounts::new();
+    fs::create_dir(dir.path().join("state")).unwrap();
+    mounts.sized_tmpfs(&dir.path().join("state"), "1m");
+    let dirs = prepared(dir.path());
+    let bundle = BundleDraft::create(&dirs, &key(), &SPEC).unwrap().keep();
+    let _ = fs::write(dirs.state().join("filler"), vec![0; 2 << 20]);
+    // In the page that the file has there is room, behind it there is none.
+    bundle.append_to_file("config.json", 2, &[b'a'; 4000], Durability::Process).unwrap();
+    let error = bundle.append_to_file("config.json", 4002, &[b'b'; 4000], Durability::Process).unwrap_err();
+    assert_eq!(error.kind(), Kind::ResourceExhausted, "{error}");
+    let len = fs::metadata(bundle.dir().join("config.json")).unwrap().len();
+    assert!((4002..8002).contains(&len), "a piece of it: {len}");
+}
+
+/// The directory of all bundles is held open, and not for what is in it now.
+#[test]
+fn a_bundle_is_found_where_it_is_when_it_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = prepared(dir.path());
+    let bundle = BundleDraft::create(&dirs, &key(), &SPEC).unwrap().keep();
+    assert_eq!(bundle.read_file("config.json").unwrap().unwrap(), b"{}");
+    fs::rename(dirs.state(), dir.path().join("aside")).unwrap();
+    fs::remove_dir_all(dir.path().join("aside").join(TASKS_OF_NS)).unwrap();
+    dirs.prepare().unwrap();
+    assert!(bundle.read_file("config.json").is_err());
+    fs::create_dir_all(bundle.dir()).unwrap();
+    fs::write(bundle.dir().join("config.json"), "new").unwrap();
+    assert_eq!(bundle.read_file("config.json").unwrap().unwrap(), b"new");
+    bundle.append_to_file("config.json", 3, b"er", Durability::Process).unwrap();
+    assert_eq!(fs::read(bundle.dir().join("config.json")).unwrap(), b"newer");
 }
 
 #[test]

@@ -66,8 +66,8 @@ impl Dir {
     }
 
     /// Opens a file below this directory.
-    pub(crate) fn open_file(&self, name: &str, flags: OFlags) -> Result<OwnedFd, FsError> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    pub(crate) fn open_file(&self, name: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd, FsError> {
+        let (name, flags) = (name.as_ref(), flags | OFlags::NOFOLLOW | OFlags::CLOEXEC);
         rustix::fs::openat2(&self.fd, name, flags, Mode::empty(), BENEATH)
             .map_err(|errno| self.error("open", name, errno))
     }
@@ -239,6 +239,38 @@ impl Dir {
             Durability::Process => Ok(()),
             Durability::Machine => rustix::fs::fsync(&self.fd)
                 .map_err(|errno| FsError::new("sync the directory", &self.path, errno)),
+        }
+    }
+
+    /// Adds to a regular file that is there and `len` bytes long, with one write. What else is under the name, or is
+    /// longer or shorter, is left as it is, and refused with `EINVAL`. Of what fails after that, a piece may be in the file.
+    pub(crate) fn append(
+        &self,
+        name: impl AsRef<Path>,
+        len: u64,
+        bytes: &[u8],
+        durability: Durability,
+    ) -> Result<(), FsError> {
+        let name = name.as_ref();
+        // Not waiting for whoever reads a FIFO in its place.
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = self.open_file(name, flags)?;
+        let stat = rustix::fs::fstat(&fd).map_err(|errno| self.error("examine", name, errno))?;
+        let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !is_regular || u64::try_from(stat.st_size) != Ok(len) {
+            return Err(self.error("find as it was left", name, Errno::INVAL));
+        }
+        let mut file = File::from(fd);
+        match file.write(bytes) {
+            Ok(written) if written == bytes.len() => {}
+            Ok(_) => return Err(self.error("write all to", name, Errno::NOSPC)),
+            Err(source) => return Err(FsError::new("write to", self.path.join(name), source)),
+        }
+        match durability {
+            Durability::Process => Ok(()),
+            Durability::Machine => {
+                file.sync_data().map_err(|source| FsError::new("sync", self.path.join(name), source))
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The record as JSON. Plain types of its own, so that a change of ours is not silently a change of the file.
+//! The record as a line of JSON. Plain types of its own, so that a change of ours is not silently a change of the file.
 
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
@@ -11,7 +11,8 @@ use shimkeeper_shim::{Address, BootId, BootstrapParams, Cgroup, ProcessIdentity,
 use crate::ledger::{Book, Phase, Process, Told, UnderWay};
 use crate::record::{Record, RecordError, Stage};
 
-const VERSION: u32 = 1;
+/// The first was one object over many lines, the only one in its file.
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Form {
@@ -91,6 +92,7 @@ struct ExitForm {
     oom_kills: Option<u64>,
 }
 
+/// A line, with its end.
 pub(super) fn encode(record: &Record) -> Vec<u8> {
     let init = [(String::new(), &record.book.init)];
     let execs = record.book.execs.iter().map(|(id, process)| (id.as_str().to_owned(), process));
@@ -117,7 +119,9 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
         processes: init.into_iter().chain(execs).map(|(exec, process)| process_form(exec, process)).collect(),
         deleted_told: record.book.deleted_told,
     };
-    serde_json::to_vec_pretty(&form).expect("plain data has a JSON form")
+    let mut line = serde_json::to_vec(&form).expect("plain data has a JSON form");
+    line.push(b'\n');
+    line
 }
 
 fn process_form(exec: String, process: &Process) -> ProcessForm {
@@ -149,7 +153,23 @@ fn process_form(exec: String, process: &Process) -> ProcessForm {
     }
 }
 
+/// What was written last. A crash may cut the last line off, or leave it whole in length and not in content: then it was
+/// never said to be written, and the one before counts.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
+    let mut lines = bytes.rsplit(|byte| *byte == b'\n');
+    // Nothing, if the last line has an end.
+    lines.next();
+    for line in lines {
+        match decode_line(line) {
+            Err(RecordError::Damaged(_)) => {}
+            decoded => return decoded,
+        }
+    }
+    // Of another version that is no lines, or of none.
+    decode_line(bytes)
+}
+
+fn decode_line(bytes: &[u8]) -> Result<Record, RecordError> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,

@@ -54,9 +54,10 @@ async fn cleared(manager: &Manager, id: &str) {
 /// Changes a value of a task's record.
 fn rewrite(bundle: &Path, change: impl FnOnce(&mut serde_json::Value)) {
     let file = bundle.join("shimkeeper.json");
-    let mut record = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let mut record = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     change(&mut record);
-    fs::write(&file, record.to_string()).unwrap();
+    fs::write(&file, format!("{record}\n")).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

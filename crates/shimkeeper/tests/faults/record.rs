@@ -9,8 +9,11 @@ use crate::bench::{Bench, end, until};
 
 const NAME: &str = "shimkeeper.json";
 
+/// The last of its lines.
 fn read(bundle: &std::path::Path) -> Value {
-    serde_json::from_slice(&std::fs::read(bundle.join(NAME)).unwrap()).unwrap()
+    let text = std::fs::read_to_string(bundle.join(NAME)).unwrap();
+    assert!(text.ends_with('\n'), "{text}");
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
