@@ -83,6 +83,16 @@ impl Env {
         }
     }
 
+    /// How many events have been published for the journal.
+    pub(crate) fn published(&self) -> u64 {
+        self.journaling.as_ref().map_or(0, |journaling| journaling.came())
+    }
+
+    /// Whether so many of them are in the journal, or lost to it.
+    pub(crate) fn is_journaled(&self, published: u64) -> bool {
+        self.journaling.as_ref().map_or(0, |journaling| journaling.dealt_with()) >= published
+    }
+
     /// Waits until everything published so far is in the journal, or lost to it; `false` if that takes too long.
     ///
     /// # Cancel safety

@@ -125,13 +125,23 @@ impl Journaling {
         }
     }
 
+    /// How many events were taken so far.
+    pub(crate) fn came(&self) -> u64 {
+        lock(&self.backlog).came()
+    }
+
+    /// How many of them are in the journal, or lost to it.
+    pub(crate) fn dealt_with(&self) -> u64 {
+        *self.settled.borrow()
+    }
+
     /// Waits until everything taken so far is in the journal, or lost to it: until then, whoever was shown these events
     /// must be ready to show them again. `false` if that takes too long.
     ///
     /// # Cancel safety
     /// Yes.
     pub(crate) async fn settled(&self) -> bool {
-        let came = lock(&self.backlog).came();
+        let came = self.came();
         self.wanted.fetch_max(came, Ordering::Relaxed);
         self.hurry.notify_one();
         self.came_to_an_end(came).await
@@ -142,7 +152,7 @@ impl Journaling {
     /// # Cancel safety
     /// Yes.
     pub(crate) async fn settled_in_time(&self, leaving: &CancellationToken) -> bool {
-        let came = lock(&self.backlog).came();
+        let came = self.came();
         match leaving.run_until_cancelled(self.came_to_an_end(came)).await {
             Some(settled) => settled,
             None => self.settled().await,

@@ -99,13 +99,14 @@ impl Ledger {
         &self.changed
     }
 
-    /// A copy of the book, for the record on disk. What is under way alone makes no record new.
+    /// A copy of the book, for the record on disk.
     pub(crate) fn snapshot(&self) -> Book {
-        let mut book = self.read(Book::clone);
-        for process in [&mut book.init].into_iter().chain(book.execs.values_mut()) {
-            process.under_way = UnderWay::default();
-        }
-        book
+        self.read(Book::as_recorded)
+    }
+
+    /// Whether an exec whose end is still to be told by that record has lost its id to another one.
+    pub(crate) fn displaces_an_end(&self, recorded: &Book) -> bool {
+        !recorded.execs.is_empty() && self.read(|book| book.displaces_an_end(recorded))
     }
 
     /// Whether every end that is known is in that book.

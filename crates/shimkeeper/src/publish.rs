@@ -20,9 +20,10 @@ pub(crate) fn decided(
     reported: Option<&Arc<Envelope>>,
     decide: impl FnOnce(&Ledger) -> Vec<Notice>,
 ) -> bool {
-    let _voice = shim.voice();
+    let mut voice = shim.voice.speak();
     let notices = decide(&shim.ledger);
     let has_any = !notices.is_empty();
+    let has_end = notices.iter().any(|notice| is_of_end(notice, reported));
     for notice in notices {
         tell_observer(shim, &notice, reported);
         if shim.role == Role::Sandbox {
@@ -44,7 +45,21 @@ pub(crate) fn decided(
         };
         shim.env.publish(&envelope, shim.is_found);
     }
+    if has_end {
+        voice.told_an_end(&shim.env);
+    }
     has_any
+}
+
+/// Whether a notice is of what the record notes down once it is told.
+fn is_of_end(notice: &Notice, reported: Option<&Arc<Envelope>>) -> bool {
+    let is_reported_end =
+        |reported: &Arc<Envelope>| [Topic::TASK_EXIT, Topic::TASK_DELETE].contains(reported.topic());
+    match notice {
+        Notice::Exit(..) | Notice::Delete(_) => true,
+        Notice::AsReported => reported.is_some_and(is_reported_end),
+        Notice::Create { .. } | Notice::Start(..) | Notice::ExecAdded(_) => false,
+    }
 }
 
 /// Tells whoever observes of a process's end.

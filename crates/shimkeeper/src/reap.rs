@@ -188,10 +188,12 @@ pub(crate) fn status_from_kernel(pidfd: &Pidfd) -> Option<u32> {
 }
 
 /// Takes the bundle from the disk.
-pub(crate) async fn remove_bundle(shim: &Shim) -> Input {
+pub(crate) async fn remove_bundle(shim: &Arc<Shim>) -> Input {
     shim.close_all_plumbing();
-    // With the bundle goes the record of what is owed: not before it is in the journal.
+    // With the bundle goes the record of what is owed: not before it is in the journal. Until it is gone that is noted.
     shim.env.journaled().await;
+    // Where that fails, as on a full disk, the bundle goes all the same.
+    let _ = shim.persist().await;
     match remove(&shim.env, &shim.bundle, Vec::new(), !shim.is_given_up()).await {
         Ok(()) => Input::Removed,
         Err(reason) => {

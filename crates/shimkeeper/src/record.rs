@@ -157,20 +157,32 @@ impl RecordFile {
         self.page.lock().unwrap_or_else(PoisonError::into_inner).record.init
     }
 
-    /// Puts the ledger's book into the record, as it is when that is written, if it has changed.
+    /// Puts the ledger's book into the record, as it is when that is written, if it has changed. `book` is given what the
+    /// record says.
     pub(crate) async fn update_book(
         self: &Arc<Self>,
-        book: impl Fn() -> Book + Send + 'static,
+        book: impl Fn(&Book) -> Book + Send + 'static,
     ) -> Result<(), Error> {
         // What an event and an answer both tell is common, and a look costs less than a turn of another thread.
-        if self.page.try_lock().is_ok_and(|page| page.is_saved && page.record.book == book()) {
+        let is_said = |page: &Page| page.is_saved && page.record.book == book(&page.record.book);
+        if self.page.try_lock().is_ok_and(|page| is_said(&page)) {
             return Ok(());
         }
         self.update_if(move |record| {
-            let before = std::mem::replace(&mut record.book, book());
+            let book = book(&record.book);
+            let before = std::mem::replace(&mut record.book, book);
             before != record.book
         })
         .await
+    }
+
+    /// Whether it may have the end of an exec that is still to be told, and whose id is another's by now.
+    pub(crate) fn may_have_displaced_end(&self, ledger: &Ledger) -> bool {
+        match self.page.try_lock() {
+            Ok(page) => ledger.displaces_an_end(&page.record.book),
+            // It is just being written.
+            Err(_) => !ledger.execs().is_empty(),
+        }
     }
 
     /// Whether the file has the end of every process that the ledger has.

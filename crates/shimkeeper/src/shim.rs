@@ -5,11 +5,12 @@
 
 mod holds;
 mod people;
+mod voice;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use shimkeeper_core::{Exit, Incarnation, ProcessKey, TaskKey};
@@ -22,7 +23,7 @@ use crate::env::Env;
 use crate::error::{Error, Refused, Step};
 use crate::group::{Leaving, Seat};
 use crate::health::{HealthState, Vitals};
-use crate::ledger::Ledger;
+use crate::ledger::{Book, Ledger};
 use crate::machine::{self, End, Fate, State};
 use crate::phases::Phases;
 use crate::rare::Rare;
@@ -35,6 +36,7 @@ use crate::trace;
 use crate::waiting::{Watched, until};
 use holds::Holds;
 use people::People;
+use voice::Voice;
 
 /// A shim, its task, and everything that is known of both.
 pub(crate) struct Shim {
@@ -67,8 +69,7 @@ pub(crate) struct Shim {
     /// Whether it was found at the start, so that its events are also for those who listened then and are not back yet.
     pub(crate) is_found: bool,
     pub(crate) denial: Denial,
-    /// Held while something is published, so that the order of events is the ledger's.
-    voice: Mutex<()>,
+    pub(crate) voice: Voice,
 }
 
 /// How the shim was parted with.
@@ -140,7 +141,7 @@ impl Shim {
             hurry: AtomicBool::default(),
             is_found: parts.is_found,
             denial: Denial::default(),
-            voice: Mutex::default(),
+            voice: Voice::default(),
         };
         Arc::new(shim)
     }
@@ -148,11 +149,6 @@ impl Shim {
     /// How long it may take for what, as of now.
     pub(crate) fn deadlines(&self) -> Arc<Deadlines> {
         self.timing.now()
-    }
-
-    /// The right to publish; one at a time, and never held across a wait.
-    pub(crate) fn voice(&self) -> MutexGuard<'_, ()> {
-        lock(&self.voice)
     }
 
     /// Whether its task is on the way out: the id is still taken, and soon free.
@@ -394,8 +390,24 @@ impl Shim {
 
     /// Makes what the ledger says durable: what it says when it is written, so that nobody writes over what is newer.
     pub(crate) async fn persist(self: &Arc<Self>) -> Result<(), Error> {
+        self.keep_displaced_ends().await;
         let shim = self.clone();
-        self.record.update_book(move || shim.ledger.snapshot()).await
+        self.record.update_book(move |recorded| shim.recordable(recorded)).await
+    }
+
+    /// A record has room for one exec of an id: the end of the one before is in the journal then. If its disk takes too
+    /// long, what is known now counts for more.
+    async fn keep_displaced_ends(&self) {
+        if self.record.may_have_displaced_end(&self.ledger) {
+            self.env.journaled().await;
+        }
+    }
+
+    /// What a record that says this so far may say now.
+    fn recordable(&self, recorded: &Book) -> Book {
+        // First the book: whoever tells something has said so by then.
+        let book = self.ledger.snapshot();
+        if self.voice.is_kept(&self.env) { book } else { book.hold_back(recorded) }
     }
 
     /// The same, together with another change of the record.
@@ -403,9 +415,10 @@ impl Shim {
         self: &Arc<Self>,
         change: impl FnOnce(&mut Record) + Send + 'static,
     ) -> Result<(), Error> {
+        self.keep_displaced_ends().await;
         let shim = self.clone();
         let change = move |record: &mut Record| {
-            record.book = shim.ledger.snapshot();
+            record.book = shim.recordable(&record.book);
             change(record);
         };
         self.record.update(change).await

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The ledger's pages: plain data and the rules by which reports change it. No lock, no clock, no I/O.
-//! [`telling`] says what follows of it for the public.
+//! [`telling`] says what follows of it for the public, [`recording`] what a record on disk says of it.
 
+mod recording;
 mod telling;
 
 use std::collections::{BTreeMap, VecDeque};

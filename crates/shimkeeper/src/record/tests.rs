@@ -210,7 +210,7 @@ async fn one_whose_bundle_is_gone_says_so_and_is_made_anew_with_it() {
     let error = desk.file.update(|record| record.book.init.pid = 1).await.unwrap_err();
     assert_eq!(shimkeeper_core::HasKind::kind(&error), shimkeeper_core::Kind::NotFound, "{error}");
     fs::rename(dir.with_extension("aside"), &dir).unwrap();
-    desk.file.update_book(Book::default).await.unwrap();
+    desk.file.update_book(|_| Book::default()).await.unwrap();
     assert_eq!((desk.read(), desk.lines()), (0, 1));
 }
 
@@ -220,7 +220,7 @@ async fn what_waited_for_its_turn_does_not_write_over_what_is_newer() {
     let ledger = Arc::new(Ledger::new(Book::default()));
     let page = desk.file.page.lock().unwrap();
     let known = ledger.clone();
-    let mut update = pin!(desk.file.update_book(move || known.snapshot()));
+    let mut update = pin!(desk.file.update_book(move |_| known.snapshot()));
     assert!(update.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     let exit = Exit { pid: 7, status: 3, at: SystemTime::UNIX_EPOCH, provenance: Provenance::Observed };
     ledger.record_exit(&ProcessKey::Init, exit);

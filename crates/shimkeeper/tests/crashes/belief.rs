@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the process that was killed is known to have done, and so what must be true of its tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
-use shimkeeper::events::Envelope;
+use shimkeeper::events::{Envelope, TaskEvent};
+use shimkeeper::{ProcessKey, TaskKey};
 use shimkeeper_proto::containerd::types::Envelope as WireEnvelope;
 use shimkeeper_testkit::oracle::{Lives, Living, Seen, Violation};
 
@@ -29,11 +30,16 @@ pub(crate) struct Known {
     pub(crate) status: Option<u32>,
 }
 
+/// The end of a process: whose, and its id on the host.
+pub(crate) type End = (TaskKey, ProcessKey, u32);
+
 /// What is known of all tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Belief {
     pub(crate) tasks: BTreeMap<String, Known>,
     pub(crate) lives: Lives,
+    /// The ends that the public was told of.
+    pub(crate) ends: BTreeSet<End>,
     /// Everything that was said, for the report of a failure.
     pub(crate) said: Vec<String>,
 }
@@ -83,7 +89,13 @@ impl Belief {
         let envelope = Envelope::try_from(WireEnvelope::decode(bytes.as_slice()).unwrap()).unwrap();
         let Some(seen) = Seen::read(&envelope) else { return Ok(()) };
         self.said.push(format!("  {}", shimkeeper_testkit::oracle::word(&seen.event)));
-        self.lives.see(&seen)
+        self.see(&seen)
+    }
+
+    /// Takes in what was told live.
+    pub(crate) fn see(&mut self, seen: &Seen) -> Result<(), Violation> {
+        self.ends.extend(end(seen));
+        self.lives.see(seen)
     }
 
     /// The tasks that nobody has asked to end: their inits must live. Of one that was just being started only the
@@ -92,5 +104,13 @@ impl Belief {
     pub(crate) fn must_live(&self) -> impl Iterator<Item = (&str, Living)> {
         let live = self.tasks.iter().filter(|(_, known)| matches!(known.stage, Stage::Made | Stage::Started));
         live.filter_map(|(id, known)| Some((id.as_str(), known.init?)))
+    }
+}
+
+/// The end that an event tells, where there was a process.
+pub(crate) fn end(seen: &Seen) -> Option<End> {
+    match &seen.event {
+        TaskEvent::Exit { process, pid, .. } if *pid != 0 => Some((seen.key.clone(), process.clone(), *pid)),
+        _ => None,
     }
 }

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use shimkeeper::events::{Filters, Subscription};
+use shimkeeper::events::{Filters, Replayed, Subscription, TaskEvent};
 use shimkeeper::{Error, Kind, Manager, Status, Task, TaskKey, Verdict};
 use shimkeeper_testkit::TestDirs;
 use shimkeeper_testkit::oracle::{self, Inits, Seen};
 
-use crate::belief::{Belief, Known, Stage};
+use crate::belief::{Belief, Known, Stage, end as end_of};
 use crate::site::{Command, Site, key};
 use crate::victim::PATIENCE;
 
@@ -54,7 +54,8 @@ pub(crate) async fn hold(dirs: &TestDirs, site: &Site, belief: &mut Belief) {
     let gone = tokio::time::timeout(PATIENCE, gone).await;
     gone.unwrap_or_else(|_| panic!("left behind:\n{left}\n{:#?}", belief.said));
     take_in(&mut events, belief);
-    id_is_free(&manager, site).await;
+    let last = id_is_free(&manager, site).await;
+    every_end_is_kept(&manager, last, belief).await;
     read(events, manager, belief).await;
     belief.lives.all_over().unwrap();
     oracle::nothing_left(dirs, &[]);
@@ -179,18 +180,37 @@ async fn end(task: &Task, belief: &Belief) {
 }
 
 /// I6.
-async fn id_is_free(manager: &Manager, site: &Site) {
+async fn id_is_free(manager: &Manager, site: &Site) -> u32 {
     let task = within("a create", manager.create(site.request("a", Command::Exit(3)))).await.unwrap();
-    task.start().await.unwrap();
+    let pid = task.start().await.unwrap();
     assert_eq!(within("the exit", task.wait()).await.unwrap().status, 3);
     within("the deletion", task.delete()).await.unwrap();
+    pid
+}
+
+/// Whoever reads by number hears of every end that was told, whichever manager told it and died, and of each once. `last`
+/// is the process whose deletion is the last event.
+async fn every_end_is_kept(manager: &Manager, last: u32, belief: &Belief) {
+    let mut events = manager.events_since(Filters::everything(), Some(0)).await.unwrap();
+    let (mut kept, mut is_over) = (Vec::new(), false);
+    while !is_over {
+        let item = within("the last event", events.next()).await.unwrap().expect("the manager is there");
+        let Replayed::Event(event) = item else { continue };
+        let Some(seen) = Seen::read(&event) else { continue };
+        is_over = matches!(seen.event, TaskEvent::Delete { pid, .. } if pid == last);
+        kept.extend(end_of(&seen));
+    }
+    for end in &belief.ends {
+        let times = kept.iter().filter(|kept| *kept == end).count();
+        assert_eq!(times, 1, "{end:?} is in the journal; {:#?}", belief.said);
+    }
 }
 
 fn take_in(events: &mut Subscription, belief: &mut Belief) {
     while let Some(envelope) = events.try_next().unwrap() {
         if let Some(seen) = Seen::read(&envelope) {
             belief.said.push(format!("  {}", oracle::word(&seen.event)));
-            belief.lives.see(&seen).unwrap_or_else(|e| panic!("{e}; {:#?}", belief.said));
+            belief.see(&seen).unwrap_or_else(|e| panic!("{e}; {:#?}", belief.said));
         }
     }
 }
