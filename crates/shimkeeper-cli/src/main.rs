@@ -24,6 +24,9 @@ use shimkeeper_core::Kind;
 use args::{Cli, Command};
 use failure::{EXIT_FAILURE, Failure};
 
+#[global_allocator]
+static ALLOCATOR: shimkeeper_daemon::Allocator = shimkeeper_daemon::Allocator;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -24,5 +24,6 @@ pub use config::{
     RuntimeTimeouts, Shims, Timeouts, TracingConfig, Ttrpc,
 };
 pub use error::DaemonError;
+pub use memory::Allocator;
 pub use run::{Sources, run};
 pub use socket::SocketError;

@@ -7,6 +7,7 @@
 //! this thread keeps at hand, some hundred pieces each of which would hold a page of its own. So do pages of the program
 //! itself.
 
+mod allocator;
 mod mapped;
 
 use std::iter::repeat_n;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use shimkeeper_store::Store;
 
 use crate::calls::Calls;
+
+pub use allocator::Allocator;
 
 /// How long nothing may have been called for a burst to be over.
 const QUIET: Duration = Duration::from_secs(3);
@@ -35,6 +38,7 @@ pub(crate) fn share_one_heap() {
 
 /// Gives back to the system what is free, and then what of the program is in its file as well: what that needed, too.
 pub(crate) fn give_back() {
+    allocator::give_back();
     trim();
     mapped::let_go();
 }
