@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 use shimkeeper_core::Namespace;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 
 use crate::bundles;
 use crate::cache::Cache;
@@ -197,7 +199,7 @@ impl Store {
     }
 
     /// Asks the database, on a thread for what blocks: a disk that hangs holds up nobody who does not need it, and because
-    /// one asks at a time, no more than one such thread.
+    /// one asks at a time, no more than one such thread. Where no more threads can be had, it is the one that writes.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
@@ -205,14 +207,30 @@ impl Store {
         let stopped = || StoreError::Stopped { dir: self.0.dir.clone() };
         let asking = async {
             let turn = Arc::clone(&self.0.turn).acquire_owned().await.map_err(|_| stopped())?;
-            let this = self.clone();
-            let asked = tokio::task::spawn_blocking(move || {
+            let (this, (answer, answered)) = (self.clone(), oneshot::channel());
+            let work = Arc::new(Once::new(move || {
                 let _turn = turn;
-                ask(&this)
-            });
-            asked.await.map_err(|_| stopped())?
+                let _ = answer.send(ask(&this));
+            }));
+            let there = Arc::clone(&work);
+            // Tokio panics if it has no thread and can get none, with the work in its queue.
+            if catch_unwind(AssertUnwindSafe(|| spawn_blocking(move || there.run()))).is_err() {
+                self.run_on_writer(work).await?;
+            }
+            answered.await.map_err(|_| stopped())?
         };
         tokio::time::timeout(PATIENCE, asking).await.map_err(|_elapsed| self.silent("read", PATIENCE))?
+    }
+
+    async fn run_on_writer<F: FnOnce() + Send + 'static>(
+        &self,
+        work: Arc<Once<F>>,
+    ) -> Result<(), StoreError> {
+        let run = move |_: &mut Tx<'_>| {
+            work.run();
+            Ok(())
+        };
+        self.write_patiently(Room::NotNeeded, run).await
     }
 
     fn silent(&self, verb: &'static str, waited: Duration) -> StoreError {
@@ -251,6 +269,22 @@ impl Store {
     #[doc(hidden)]
     pub fn hang(&self) -> impl Drop + '_ {
         self.reader()
+    }
+}
+
+/// Work that is done by whoever comes first to it.
+struct Once<F>(Mutex<Option<F>>);
+
+impl<F: FnOnce()> Once<F> {
+    fn new(work: F) -> Self {
+        Self(Mutex::new(Some(work)))
+    }
+
+    fn run(&self) {
+        let work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(work) = work {
+            work();
+        }
     }
 }
 

@@ -50,9 +50,13 @@ fn threads_of(host: &Host) -> String {
 
 #[test]
 fn launches_are_refused_and_no_other_call_is() {
-    let host = Host::start(Generation::V2_1);
+    let mut host = Host::start(Generation::V2_1);
     host.sleeper("threads-before");
+    // It has read nothing yet of what it keeps for clients.
+    assert!(host.daemon.stop().success());
+    host.daemon.start_again();
     let full = Full::around(&host);
+    assert!(host.good(["containers", "info", "threads-before"]).contains("io.containerd.runc.v2"));
     let sleep = ["/bin/sleep", "3600"];
     host.bad(words(&host.run(&["-d"], "threads-more", &sleep)), "resource exhausted");
     // Its shim was started before, and is somewhere else.
