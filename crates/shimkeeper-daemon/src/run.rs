@@ -149,7 +149,14 @@ impl Daemon {
             library = library.observer(observer);
         }
         let manager = Manager::open(library).await?;
-        let (store, uuid) = records(&config).await?;
+        let (store, uuid) = match records(&config).await {
+            Ok(records) => records,
+            Err(error) => {
+                // In order: what was just taken over is not lost because of that.
+                let _ = timeout(LEAVING, manager.detach()).await;
+                return Err(error);
+            }
+        };
         let about = About { version: VERSION.to_owned(), revision: REVISION.to_owned(), uuid };
         let mut services = Services::new(manager.clone(), store.clone(), about);
         let limits = &config.limits;

@@ -259,10 +259,13 @@ impl Drop for Supervisor {
         // After a panic nobody owns the shim until the next start; whoever waits for it must not wait for ever.
         let state = self.shim.state.get();
         if !matches!(state, State::Gone(_)) {
-            tracing::error!(
-                namespace = %self.shim.key.namespace, task = %self.shim.key.id, ?state,
-                "its supervisor was lost: the task is left as it is"
-            );
+            // A manager may leave without waiting for anybody, which leaves the task just so.
+            if !self.shim.env.scope.is_detaching() {
+                tracing::error!(
+                    namespace = %self.shim.key.namespace, task = %self.shim.key.id, ?state,
+                    "its supervisor was lost: the task is left as it is"
+                );
+            }
             self.shim.state.set(State::Gone(End::Detached));
         }
         self.shim.retire();

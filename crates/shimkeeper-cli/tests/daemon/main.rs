@@ -15,6 +15,7 @@ mod real_ctr;
 mod real_detached;
 mod real_differential;
 mod real_docker;
+mod real_failed_start;
 mod real_few_files;
 mod real_few_threads;
 mod real_front;
