@@ -5,6 +5,7 @@
 //! read from the `work` link, links in it are not followed, and a FIFO in the place of a file is not waited for.
 //! All of this blocks on the file system; async callers use a blocking thread.
 
+mod again;
 mod draft;
 mod removal;
 
@@ -127,6 +128,11 @@ impl Bundle {
     /// Where it is.
     pub fn dir(&self) -> PathBuf {
         self.dirs.bundle_dir(&self.key)
+    }
+
+    /// The state directory that it is in.
+    pub fn state(&self) -> &Path {
+        self.dirs.state()
     }
 
     /// The shim's scratch directory.

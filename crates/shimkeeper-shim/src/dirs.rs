@@ -148,6 +148,11 @@ impl StateDirs {
         self.paths.state_tasks.join(relative(key))
     }
 
+    /// Where the namespaces are that have bundles in them.
+    pub(crate) fn bundles_dir(&self) -> &Path {
+        &self.paths.state_tasks
+    }
+
     /// Where the scratch space of this task's shim is, or would be.
     pub fn work_dir(&self, key: &TaskKey) -> PathBuf {
         self.paths.root_tasks.join(relative(key))
@@ -167,6 +172,14 @@ impl StateDirs {
     /// [`DirsError`] if a directory cannot be listed.
     pub fn bundles(&self) -> Result<Listing<TaskKey>, DirsError> {
         keys(&self.state_tasks()?)
+    }
+
+    /// Every namespace that has, or had, a scratch directory.
+    ///
+    /// # Errors
+    /// [`DirsError`] if the directory cannot be listed.
+    pub fn work_namespaces(&self) -> Result<Listing<Namespace>, DirsError> {
+        list(&self.root_tasks()?, |name| name.parse().ok())
     }
 
     /// Every scratch directory. After a reboot they are still there, while their bundles are not.

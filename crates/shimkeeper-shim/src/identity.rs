@@ -11,6 +11,7 @@ mod command_line;
 mod go;
 mod mark;
 mod pidfd;
+mod strays;
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -24,11 +25,12 @@ use shimkeeper_core::{HasKind, Kind};
 pub use attach_lock::AttachLock;
 pub use boot_id::{BootId, ParseBootIdError};
 pub use cgroup::Cgroup;
-pub use command_line::{ShimProcesses, listening_socket};
+pub use command_line::{ShimProcesses, listening_socket, program};
 pub use go::is_go_program;
 pub(crate) use mark::MARK;
-pub use mark::{carries_mark, find_by_mark};
+pub use mark::{carries_mark, find_by_mark, mark_of};
 pub use pidfd::{Pidfd, ProcessExit};
+pub use strays::{Stray, strays};
 
 /// One process of one boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,6 +76,9 @@ pub enum IdentityError {
 
 /// Clock ticks per second, as far as programs are told, whatever the kernel uses.
 const TICKS: u64 = 100;
+
+/// What the kernel puts behind the name of a file or directory that has been removed. No id has a blank in it.
+const REMOVED: &[u8] = b" (deleted)";
 
 /// Room for all of `/proc/<pid>/stat`: some fifty numbers of at most twenty digits, and a name.
 const STAT_LEN: usize = 2048;

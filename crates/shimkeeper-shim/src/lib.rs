@@ -38,7 +38,8 @@ pub use elsewhere::{elsewhere, elsewhere_or_here};
 pub use fs::{Durability, FsError, write_atomic};
 pub use identity::{
     AttachLock, BootId, Cgroup, IdentityError, ParseBootIdError, Pidfd, ProcessExit, ProcessIdentity,
-    ShimProcesses, carries_mark, find_by_mark, is_go_program, listening_socket,
+    ShimProcesses, Stray, carries_mark, find_by_mark, is_go_program, listening_socket, mark_of, program,
+    strays,
 };
 pub use launch::{
     Action, Dialect, DialectMemory, Ended, LaunchContext, LaunchError, ReapAnswer, RuntimeInfo, Started,

@@ -7,13 +7,14 @@
 //!
 //! ```text
 //! list ─▶ read, seat, the next one … ─▶ all are seated ─▶ sweep ─┐
-//!              └─ dial, ask ───────────────────┴─▶ verdict ──────┴─▶ finished
+//!              └─ dial, ask ───────────────────┴─▶ verdict ──────┴─▶ finished ─▶ strays
 //! ```
 
 mod bundle;
 mod group;
 mod reach;
 mod report;
+mod strays;
 mod verdict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -66,6 +67,17 @@ struct Found {
     papers: Option<Result<Papers, BundleError>>,
     /// Taken for all bundles before there is a verdict on any, so that none ends a shim that another one needs.
     seat: Option<Seat>,
+    /// Whether its bundle was gone, and its shim found by itself.
+    is_stray: bool,
+}
+
+impl Found {
+    /// Takes the id for it; `None` if that is in use.
+    fn reserve(env: &Env, role: Role, key: TaskKey) -> Option<Self> {
+        let adopting = Entry::Adopting(None);
+        let reservation = env.registry_of(role).reserve(&key, Incarnation::fresh(), adopting).ok()?;
+        Some(Self { role, key, reservation, papers: None, seat: None, is_stray: false })
+    }
 }
 
 /// Lists what there is and reserves its ids; the rest goes on in the background. The receiver sees the progress.
@@ -91,11 +103,7 @@ fn list(env: &Env) -> Result<Vec<Found>, Error> {
             tracing::warn!(%error, "a leftover could not be swept");
         }
         let listing = dirs.bundles().map_err(|e| Error::new(Step::Open, Cause::Dirs(e)))?;
-        let registry = env.registry_of(role);
-        found.extend(listing.found.into_iter().filter_map(|key| {
-            let reservation = registry.reserve(&key, Incarnation::fresh(), Entry::Adopting(None)).ok()?;
-            Some(Found { role, key, reservation, papers: None, seat: None })
-        }));
+        found.extend(listing.found.into_iter().filter_map(|key| Found::reserve(env, role, key)));
     }
     expect_open_files(found.len() * FILES);
     Ok(found)
@@ -167,6 +175,7 @@ async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>
     }
     progress.send_modify(Adoption::finish);
     env.rush_is_over.cancel();
+    strays::take_in(&env, &progress).await;
 }
 
 /// Comes to a verdict on one bundle.
@@ -213,7 +222,7 @@ async fn with_turn<T>(mut attempt: impl Future<Output = T> + Unpin, turn: OwnedS
 
 /// Looks after a bundle that could not be undone, as after one that was found and that nothing can be made of now.
 pub(crate) fn look_again(env: &Arc<Env>, role: Role, key: TaskKey, reservation: Reservation, reason: &str) {
-    let found = Found { role, key, reservation, papers: None, seat: None };
+    let found = Found { role, key, reservation, papers: None, seat: None, is_stray: false };
     let stranded = Stranded::new(found, reason);
     let env = env.clone();
     env.scope.clone().spawn(async move {

@@ -76,6 +76,9 @@ fn refused_hint(refused: &Refused) -> Option<&'static str> {
         Refused::BeingCreated | Refused::BeingDeleted | Refused::BeingAdopted | Refused::GroupEnding => {
             "try again in a moment"
         }
+        Refused::BundleRemoved => {
+            "try again; its spec is lost, and what else somebody had put into the bundle"
+        }
         Refused::NoInfo { .. } => "run the shim binary with -info to see what it says",
         Refused::NoIdmappedMounts { .. } => {
             "use a runtime that has them, such as runc 1.2 under a shim of containerd 2"

@@ -185,7 +185,8 @@ async fn note_failed(shim: &Arc<Shim>, process: &ProcessKey, error: &Error, unti
     }
     // What the runtime failed with has no code. Some shims call such an exec created for ever, and would crash at the
     // end of one that is started at a second try.
-    let is_the_runtimes = matches!(error.cause(), Cause::Call(call) if call.kind() == Kind::Unknown);
+    let is_the_runtimes =
+        matches!(error.cause(), Cause::Call(call) if call.kind() == Kind::Unknown) || lacked_bundle(error);
     if is_the_runtimes || state_until(shim, process, until).await.is_ok_and(|s| s.status == Status::Stopped) {
         shim.ledger.start_failed(process);
     }
@@ -296,8 +297,10 @@ pub(crate) async fn kill(
         signal,
         all: all && *process == ProcessKey::Init,
     };
-    let deadline = until.cap(shim.deadlines().kill);
-    let answer = shim.call("Kill", deadline, |c, call| async move { c.kill(&call, &request).await }).await;
+    let mut answer = ask_to_kill(shim, request.clone(), until).await;
+    if answer.as_ref().is_err_and(lacked_bundle) {
+        answer = ask_to_kill(shim, request, until).await;
+    }
     match answer {
         Err(error)
             if signal == signals::KILL && shim.env.config.bypass_kill && bypass::is_silence(&error) =>
@@ -311,8 +314,18 @@ pub(crate) async fn kill(
             );
             Ok(())
         }
-        answer => answer.map(drop).map_err(|e| e.of_process(process)),
+        answer => answer.map_err(|e| e.of_process(process)),
     }
+}
+
+async fn ask_to_kill(shim: &Shim, request: wire::KillRequest, until: Until) -> Result<(), Error> {
+    let deadline = until.cap(shim.deadlines().kill);
+    shim.call("Kill", deadline, |c, call| async move { c.kill(&call, &request).await }).await.map(drop)
+}
+
+/// Whether the shim failed for want of its bundle: what may be asked for twice is then asked for once more.
+pub(crate) fn lacked_bundle(error: &Error) -> bool {
+    matches!(error.cause(), Cause::Refused(Refused::BundleRemoved))
 }
 
 pub(crate) async fn resize(

@@ -84,6 +84,13 @@ async fn run_delete(shim: &Shim) -> Result<ReapAnswer, String> {
     }
     let context = shim.env.launch_context(&shim.key, shim.incarnation);
     let mut last = String::new();
+    let (record, init) = (shim.record.clone(), shim.init_identity());
+    if let Ok(Err(error)) = shim.env.scope.spawn_blocking(move || record.mend_for_delete(init)).await {
+        tracing::warn!(
+            namespace = %shim.key.namespace, task = %shim.key.id, %error,
+            "its bundle may lack what the shim's delete action needs"
+        );
+    }
     for wait in TRIES {
         tokio::time::sleep(wait).await;
         let _turn = shim.env.reaps.acquire().await;
@@ -194,7 +201,9 @@ pub(crate) async fn remove_bundle(shim: &Arc<Shim>) -> Input {
     shim.env.journaled().await;
     // Where that fails, as on a full disk, the bundle goes all the same.
     let _ = shim.persist().await;
-    match remove(&shim.env, &shim.bundle, Vec::new(), !shim.is_given_up()).await {
+    let record = shim.record.clone();
+    let removed = remove(&shim.env, &shim.bundle, Vec::new(), !shim.is_given_up(), move || record.close());
+    match removed.await {
         Ok(()) => Input::Removed,
         Err(reason) => {
             tracing::warn!(
@@ -234,15 +243,17 @@ pub(crate) async fn end_launch(
 
 /// Removes a bundle, and the socket file that a killed shim left: `sockets`, and where `with_its_own` says so the one
 /// the bundle names, or the one that containerd's shims bind by their rule before they have answered where it is. One
-/// that others use may be bound anew while it is looked at.
+/// that others use may be bound anew while it is looked at. What is to be done `first` is done on the same thread.
 pub(crate) async fn remove(
     env: &Env,
     bundle: &Bundle,
     sockets: Vec<PathBuf>,
     with_its_own: bool,
+    first: impl FnOnce() + Send + 'static,
 ) -> Result<(), String> {
     let (bundle, manager) = (bundle.clone(), env.address.clone());
     let removed = env.scope.spawn_blocking(move || {
+        first();
         let own = with_its_own.then(|| {
             let written = BootstrapParams::read(&bundle).map(|params| params.address);
             written.unwrap_or_else(|_| Address::by_rule(&bundle, &manager))

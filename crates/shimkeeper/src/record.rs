@@ -11,13 +11,14 @@ mod form;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shimkeeper_core::Incarnation;
+use shimkeeper_core::{HasKind as _, Incarnation, Kind};
 use shimkeeper_shim::{
     BootId, BootstrapParams, Bundle, BundleError, Cgroup, Durability, ProcessIdentity, ShimBinary,
 };
 
 use crate::error::{Cause, Error, Step};
 use crate::ledger::{Book, Ledger};
+use crate::runc;
 use crate::scope::Scope;
 
 /// The record's name in the bundle.
@@ -76,6 +77,8 @@ struct Page {
     /// How long the file is; 0 where no line is to be added to it: because a manager before us wrote it, or because of
     /// what came of the last try.
     len: u32,
+    /// Whether the bundle is ours to remove from now on, and so nobody's to make again.
+    is_over: bool,
 }
 
 /// Why a record cannot be believed.
@@ -130,7 +133,7 @@ impl RecordFile {
             scope: scope.clone(),
             bundle,
             taken_over,
-            page: Mutex::new(Page { record, is_saved, len: 0 }),
+            page: Mutex::new(Page { record, is_saved, len: 0, is_over: false }),
         })
     }
 
@@ -191,6 +194,58 @@ impl RecordFile {
         self.page.try_lock().is_ok_and(|page| ends_are_saved(&page))
     }
 
+    /// Makes the bundle again if somebody else has removed it; whether that was so. Blocking.
+    pub(crate) fn mend(&self) -> Result<bool, BundleError> {
+        self.make_again_if_live(&mut self.page.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same before its shim's `delete` action, which needs some of what the shim had put in it. Blocking.
+    pub(crate) fn mend_for_delete(&self, init: Option<ProcessIdentity>) -> Result<(), BundleError> {
+        let mut page = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        self.make_again(&mut page)?;
+        if page.record.taken_over || !runc::is_shim(page.record.runtime.path()) {
+            return Ok(());
+        }
+        for (name, bytes) in runc::files_for_delete(self.bundle.state(), self.bundle.key(), init) {
+            self.bundle.add_file(name, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Not while a task is being made, which fails then.
+    fn make_again_if_live(&self, page: &mut Page) -> Result<bool, BundleError> {
+        if page.record.stage == Stage::Creating { Ok(false) } else { self.make_again(page) }
+    }
+
+    fn make_again(&self, page: &mut Page) -> Result<bool, BundleError> {
+        let record = &page.record;
+        if page.is_over || !self.bundle.make_again(&[(NAME, &form::encode(record))])? {
+            return Ok(false);
+        }
+        // It is there, and not safe yet.
+        (page.is_saved, page.len) = (false, 0);
+        tracing::warn!(
+            namespace = %self.bundle.key().namespace, task = %self.bundle.key().id,
+            shim = record.shim.map(|shim| shim.pid),
+            "somebody removed its bundle: made again, without its spec"
+        );
+        // For a containerd after us. The record has both.
+        let address = record.bootstrap.as_ref().map(|params| params.write(&self.bundle));
+        if let Some(Err(error)) = address {
+            tracing::warn!(
+                namespace = %self.bundle.key().namespace, task = %self.bundle.key().id, %error,
+                "its address could not be written down again"
+            );
+        }
+        record.runtime.remember(&self.bundle)?;
+        Ok(true)
+    }
+
+    /// The bundle is about to be removed: nobody makes it again after that. May wait for the disk.
+    pub(crate) fn close(&self) {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+    }
+
     /// Changes the record and returns when that is durable.
     ///
     /// # Cancel safety
@@ -221,7 +276,15 @@ impl RecordFile {
             }
             // Whatever may be cut off its end later: the file of a task that lives does not say that it was not made.
             let is_told_apart = was_made || page.record.stage == Stage::Creating;
-            page.write(&this.bundle, this.scope.durability(), is_told_apart)
+            let durability = this.scope.durability();
+            match page.write(&this.bundle, durability, is_told_apart) {
+                // It went with its bundle, which is what is wanted.
+                Err(error) if error.kind() == Kind::NotFound && page.is_over => Ok(()),
+                Err(error) if error.kind() == Kind::NotFound && this.make_again_if_live(&mut page)? => {
+                    page.write(&this.bundle, durability, false)
+                }
+                written => written,
+            }
         });
         let result = match written.await {
             Ok(result) => result.map_err(Cause::from),

@@ -38,6 +38,9 @@ use holds::Holds;
 use people::People;
 use voice::Voice;
 
+/// How long a caller waits for a bundle to be made again.
+const MENDING: Duration = Duration::from_secs(2);
+
 /// A shim, its task, and everything that is known of both.
 pub(crate) struct Shim {
     pub(crate) env: Arc<Env>,
@@ -342,7 +345,34 @@ impl Shim {
             return Err(error(Refused::Detaching.into()));
         };
         waiting.ended(answer.as_ref());
-        answer.map_err(|e| error(e.into()).at_shim(self.binary.path()).with_shim_log(self.log.tail()))
+        let failed = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        // No shim has a code for that.
+        let was_mended = failed.shim_message().is_some() && Box::pin(self.mend()).await;
+        let error = error(failed.into()).at_shim(self.binary.path()).with_shim_log(self.log.tail());
+        Err(if was_mended { error.because(Refused::BundleRemoved) } else { error })
+    }
+
+    /// Makes the bundle again if somebody else has removed it; whether that was so.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may happen all the same.
+    async fn mend(&self) -> bool {
+        let record = self.record.clone();
+        let mending = tokio::time::timeout(MENDING, self.env.scope.in_state(move || record.mend()));
+        match mending.await {
+            Ok(Ok(Ok(was_removed))) => was_removed,
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(
+                    namespace = %self.key.namespace, task = %self.key.id, %error,
+                    "its bundle is not to be seen, and cannot be made again"
+                );
+                false
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
     }
 
     /// Waits for the right to decide this shim's fate. `Err` with how far it is, once nobody can have that right any

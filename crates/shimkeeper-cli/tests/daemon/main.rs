@@ -21,6 +21,7 @@ mod real_few_threads;
 mod real_front;
 mod real_load;
 mod real_operated;
+mod real_removed;
 mod real_rust;
 mod real_stuck;
 mod sockets;

@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Pid;
+use serde_json::Value;
 use shimkeeper_testkit::deps::{self, Generation};
 use shimkeeper_testkit::{TestDirs, oracle};
 
-use crate::support::{Daemon, collect, ended_within, plain, until};
+use crate::support::{BINARY, Daemon, collect, ended_within, output, plain, until};
 
 /// A daemon and a client of it.
 pub(crate) struct Host {
@@ -205,6 +207,16 @@ impl Drop for Host {
             let _ = std::fs::remove_dir(Path::new("/run/containerd/runc").join(&self.namespace));
         }
     }
+}
+
+/// The process id of the shim of this container.
+pub(crate) fn shim(host: &Host, id: &str) -> Pid {
+    let mut command = Command::new(BINARY);
+    command.args(["inspect", id, "-o", "json"]).env("SHIMKEEPER_ADDRESS", host.daemon.address());
+    let (_, out, _) = output(command.env_remove("CONTAINERD_NAMESPACE"));
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    let pid = shown["containers"][0]["shim"]["pid"].as_i64().unwrap();
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
 pub(crate) fn words(args: &[String]) -> impl Iterator<Item = &str> {

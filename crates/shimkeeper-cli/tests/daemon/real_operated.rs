@@ -3,15 +3,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use rustix::process::{Signal, kill_process};
 use shimkeeper_testkit::deps::Generation;
 use shimkeeper_testkit::stop_process;
 
-use crate::real::Host;
-use crate::support::{BINARY, PATIENCE, output, until};
+use crate::real::{Host, shim};
+use crate::support::{PATIENCE, until};
 
 const CONFIGURATION: &str = "[metrics]\naddress = \"127.0.0.1:0\"\ngrpc_histogram = true\n";
 
@@ -53,16 +51,6 @@ fn reload(host: &Host, configuration: &str) {
     std::fs::write(host.daemon.dirs.path().join("config.toml"), configuration).unwrap();
     host.daemon.signal(Signal::HUP);
     until(READ, || (host.daemon.log().matches(READ).count() > before).then_some(()));
-}
-
-/// The process id of the shim of this container.
-fn shim(host: &Host, id: &str) -> Pid {
-    let mut command = Command::new(BINARY);
-    command.args(["inspect", id, "-o", "json"]).env("SHIMKEEPER_ADDRESS", host.daemon.address());
-    let (_, out, _) = output(command.env_remove("CONTAINERD_NAMESPACE"));
-    let shown: Value = serde_json::from_str(&out).unwrap();
-    let pid = shown["containers"][0]["shim"]["pid"].as_i64().unwrap();
-    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub struct BundleDraft {
     made_work: bool,
 }
 
-const PRIVATE: u32 = 0o700;
+pub(super) const PRIVATE: u32 = 0o700;
 const PRIVATE_BUT_FOR_GROUP: u32 = 0o710;
 const CONFIG_MODE: u32 = 0o644;
 
@@ -157,7 +157,7 @@ impl fmt::Debug for BundleSpec<'_> {
     }
 }
 
-fn namespace_dir(tasks: &Dir, key: &TaskKey) -> Result<Dir, FsError> {
+pub(super) fn namespace_dir(tasks: &Dir, key: &TaskKey) -> Result<Dir, FsError> {
     tasks.ensure_dir(key.namespace.as_str(), TRAVERSABLE)?;
     tasks.open_dir(key.namespace.as_str())
 }

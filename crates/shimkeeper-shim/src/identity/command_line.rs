@@ -4,13 +4,14 @@
 //! Shims are started with `-namespace NS -id ID` (their server too, which re-executes itself with the same flags), so
 //! the command line tells whose a process is where no record does.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use shimkeeper_core::TaskKey;
 
-use super::ProcessIdentity;
+use super::{ProcessIdentity, REMOVED};
 use crate::Bundle;
 
 /// Flag of `/proc/net/unix` for a socket that accepts connections.
@@ -81,6 +82,16 @@ fn is_shim_of(key: &TaskKey, command: &[u8]) -> bool {
         && follows(b"namespace", key.namespace.as_str())
         && follows(b"id", key.id.as_str())
         && !is_helper
+}
+
+/// The path of the program that this process runs. Another file may have it by now: one that was replaced is told by the name
+/// it had.
+pub fn program(pid: u32) -> Option<PathBuf> {
+    let mut path = fs::read_link(format!("/proc/{pid}/exe")).ok()?.into_os_string().into_vec();
+    if path.ends_with(REMOVED) {
+        path.truncate(path.len() - REMOVED.len());
+    }
+    Some(OsString::from_vec(path).into())
 }
 
 /// The path of the socket this process accepts connections on; `None` unless there is exactly one. A socket for

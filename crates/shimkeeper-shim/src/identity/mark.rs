@@ -34,15 +34,24 @@ pub fn carries_mark(process: &ProcessIdentity, incarnation: Incarnation) -> bool
     is_marked(process, format!("{MARK}={incarnation}").as_bytes())
 }
 
+/// The mark that this process carries, whoever launched it. Of several the first counts, as everywhere.
+pub fn mark_of(process: &ProcessIdentity) -> Option<Incarnation> {
+    let mark = |entry: &[u8]| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec);
+    std::str::from_utf8(&in_environment(process, mark)?).ok()?.parse().ok()
+}
+
 fn marked(pid: u32, wanted: &[u8]) -> Option<ProcessIdentity> {
     ProcessIdentity::of(pid).ok()?.filter(|process| is_marked(process, wanted))
 }
 
 fn is_marked(process: &ProcessIdentity, wanted: &[u8]) -> bool {
-    let Ok(environ) = read_virtual(format!("/proc/{}/environ", process.pid), MAX_ENVIRON) else {
-        return false;
-    };
+    in_environment(process, |entry| (entry == wanted).then_some(())).is_some()
+}
+
+/// What is looked for in its environment, if that is there.
+fn in_environment<T>(process: &ProcessIdentity, look: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    let environ = read_virtual(format!("/proc/{}/environ", process.pid), MAX_ENVIRON).ok()?;
+    let found = environ.split(|b| *b == 0).find_map(look)?;
     // Compared after that: the pid may have gone to another process before it.
-    environ.split(|b| *b == 0).any(|entry| entry == wanted)
-        && matches!(ProcessIdentity::of(process.pid), Ok(Some(now)) if now == *process)
+    matches!(ProcessIdentity::of(process.pid), Ok(Some(now)) if now == *process).then_some(found)
 }

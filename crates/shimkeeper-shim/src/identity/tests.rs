@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rustix::process::Signal;
-use shimkeeper_core::Incarnation;
+use shimkeeper_core::{Incarnation, TaskKey};
 
 use super::*;
 
@@ -226,4 +226,38 @@ fn the_time_of_a_start_is_between_two_looks_at_the_clock() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(before < started && started < SystemTime::now() + slack, "{started:?}");
+}
+
+#[test]
+fn who_works_in_a_bundle_that_was_removed_is_a_stray() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = crate::StateDirs::new(dir.path().join("state"), dir.path().join("root")).unwrap();
+    dirs.prepare().unwrap();
+    let mark = Incarnation::fresh();
+    let (one, two) = (TaskKey::parse("ns", "one").unwrap(), TaskKey::parse("ns", "two").unwrap());
+    // Each has a child, which is not one by itself.
+    let spawn = |key: &TaskKey, mark: Option<Incarnation>| {
+        std::fs::create_dir_all(dirs.bundle_dir(key)).unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "sleep 60 & echo; read _; kill $!; wait"]).current_dir(dirs.bundle_dir(key));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove(MARK);
+        command.envs(mark.map(|mark| (MARK, mark.to_string())));
+        let mut child = command.spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        child
+    };
+    let mut children = [spawn(&one, Some(mark)), spawn(&two, Some(mark)), spawn(&one, None)];
+    assert_eq!(strays(&dirs), [], "their bundles are there");
+    std::fs::remove_dir(dirs.bundle_dir(&one)).unwrap();
+    let process = ProcessIdentity::of(children[0].id()).unwrap().unwrap();
+    assert_eq!(strays(&dirs), [Stray { process, key: one, mark }]);
+    assert_eq!(strays(&dirs.sandboxes()), [], "they were no sandboxes");
+    let others = crate::StateDirs::new(dir.path().join("state2"), dir.path().join("root2")).unwrap();
+    others.prepare().unwrap();
+    assert_eq!(strays(&others), [], "they are another manager's");
+    for child in &mut children {
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+    assert_eq!(strays(&dirs), []);
 }

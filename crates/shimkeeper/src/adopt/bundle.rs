@@ -8,7 +8,7 @@ use std::time::Duration;
 use shimkeeper_core::TaskKey;
 use shimkeeper_shim::{
     Address, BootstrapParams, Bundle, BundleError, Bundles, IdentityError, LogError, Logs, Pidfd,
-    ProcessIdentity, ShimBinary, ShimLog, ShimProcesses, find_by_mark,
+    ProcessIdentity, ShimBinary, ShimLog, ShimProcesses, find_by_mark, program,
 };
 
 use super::group;
@@ -124,7 +124,7 @@ impl Remains {
         }
         let binary = remembered
             .or_else(|| record.as_ref().map(|record| record.runtime.path().to_owned()))
-            .or_else(|| std::fs::read_link(format!("/proc/{}/exe", shims.first()?.pid)).ok())
+            .or_else(|| program(shims.first()?.pid))
             .unwrap_or_default();
         let had_init = record.is_none() && !matches!(bundle.read_file(INIT_PID), Ok(None));
         Self { bundle, record, written, log, places, are_all_places, binary, shims, init, had_init, rebooted }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use shimkeeper_core::{HasKind as _, Incarnation, Kind, ProcessKey, TaskKey};
-use shimkeeper_shim::{BootstrapParams, Bundle, BundleError, Bundles, Cgroup, Connection, ShimBinary};
+use shimkeeper_shim::{
+    BootstrapParams, Bundle, BundleError, Bundles, Cgroup, Connection, ShimBinary, mark_of,
+};
 use tokio::task::JoinError;
 
 use super::Found;
@@ -93,7 +95,7 @@ async fn undo(env: &Env, remains: Remains, found: Found) -> Result<Verdict, Stra
         return Err(Stranded::new(found, "what was launched for it does not end, not even by SIGKILL"));
     };
     crate::failpoint::hit("L2");
-    match reap::remove(env, &remains.bundle, sockets, true).await {
+    match reap::remove(env, &remains.bundle, sockets, true, || {}).await {
         Ok(()) => Ok(Verdict::Leaked),
         Err(reason) => Err(Stranded::new(found, reason)),
     }
@@ -110,7 +112,7 @@ async fn clear_leftovers(env: &Env, found: Found) -> Result<Verdict, Stranded> {
 }
 
 async fn supervise(env: Arc<Env>, found: Found, mut remains: Remains) -> Verdict {
-    let Found { role, key, reservation, seat, .. } = found;
+    let Found { role, key, reservation, seat, is_stray, .. } = found;
     let seat = seat.or_else(|| env.groups.seat(&key.namespace, &remains.places.first()?.address).ok());
     let bundle = Arc::new(remains.bundle.clone());
     let log = std::mem::take(&mut remains.log);
@@ -162,6 +164,9 @@ async fn supervise(env: Arc<Env>, found: Found, mut remains: Remains) -> Verdict
             let told = told.filter(|_| env.task_events.load(Ordering::Relaxed) == events);
             let told = told.map(|answer| Told { asking, answer });
             mend_address(&shim, remains.written.as_ref(), params).await;
+            // Others whose bundles are gone, too, may live on the shim of a stray: that it denies the task is no reason to
+            // end it.
+            let is_its_own = is_its_own && !is_stray;
             conclude(&shim, &connection, told, record.stage, is_its_own).await
         }
     };
@@ -217,7 +222,7 @@ fn record_of(env: &Env, bundle: &Arc<Bundle>, remains: &Remains, who: Who) -> Re
     let found = remains.record.clone();
     let is_same =
         found.as_ref().is_some_and(|found| (found.shim, found.shim_is_foreign) == (shim, shim_is_foreign));
-    let record = found.unwrap_or_else(|| unrecorded(env, ShimBinary::formerly_at(&remains.binary)));
+    let record = found.unwrap_or_else(|| lost(env, ShimBinary::formerly_at(&remains.binary), who));
     let record = Record { shim, shim_is_foreign, ..record };
     let (incarnation, stage) = (record.incarnation, record.stage);
     let (cgroup, book) = (record.cgroup.clone(), record.book.clone());
@@ -287,8 +292,18 @@ async fn conclude(
     }
 }
 
+/// A record for a bundle that has none: somebody removed ours, or never wrote one.
+fn lost(env: &Env, binary: ShimBinary, who: Who) -> Record {
+    let record = unrecorded(env, binary);
+    let mark = if let Who::Ours(shim) = who { mark_of(&shim) } else { None };
+    match mark {
+        Some(mark) => Record { incarnation: mark, taken_over: false, ..record },
+        None => record,
+    }
+}
+
 /// A record for a bundle that another manager made. What it told its clients is taken as told up to the start.
-fn unrecorded(env: &Env, binary: ShimBinary) -> Record {
+pub(super) fn unrecorded(env: &Env, binary: ShimBinary) -> Record {
     let mut book = Book::default();
     book.init.phase = Phase::Unsure;
     book.init.told = ledger::Told::Started;

@@ -6,11 +6,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use shimkeeper_core::{Any, Mount, SandboxId, TaskKey};
 
-use crate::runc::RuncOptions;
+use crate::runc::{self, RuncOptions};
 use crate::stdio::Stdio;
-
-/// How the binaries of runc's shim are called.
-const RUNC_SHIM: &[u8] = b"containerd-shim-runc-";
 
 /// A task to be made.
 #[derive(Clone, Debug)]
@@ -129,9 +126,8 @@ impl CreateTask {
 impl Options {
     /// What a shim of this binary gets, for a manager with this state directory.
     pub(crate) fn to_any(&self, binary: &Path, state: &Path) -> Option<Any> {
-        let is_runc = binary.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(RUNC_SHIM));
         match self {
-            Self::Unset if is_runc => Some(RuncOptions::default().to_any(state)),
+            Self::Unset if runc::is_shim(binary) => Some(RuncOptions::default().to_any(state)),
             // Another shim may refuse options that are not its own.
             Self::Unset => None,
             Self::Runc(options) => Some(options.to_any(state)),

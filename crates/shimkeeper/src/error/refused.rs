@@ -117,6 +117,9 @@ pub enum Refused {
         /// What could not be proven.
         reason: String,
     },
+    /// The shim failed for want of its bundle, which somebody else had removed. It is there again.
+    #[error("somebody removed its bundle, which has been made again: to be tried once more")]
+    BundleRemoved,
     /// The caller withdrew.
     #[error("the caller gave up")]
     Withdrawn,
@@ -166,6 +169,7 @@ impl HasKind for Refused {
             | Self::NeverStarted
             | Self::StillRunning
             | Self::TaskEnded
+            | Self::BundleRemoved
             | Self::SandboxInUse { .. } => Kind::FailedPrecondition,
             Self::NoInfo { is_older: true, .. } | Self::NoIdmappedMounts { .. } => Kind::NotImplemented,
             Self::Withdrawn => Kind::Canceled,

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use shimkeeper_core::{Exit, Kind, ProcessKey};
-use shimkeeper_proto::containerd::task::v3::DeleteRequest;
+use shimkeeper_proto::containerd::task::v3::{DeleteRequest, DeleteResponse};
 
 use crate::ending::{self, DYING};
 use crate::error::{Error, Step};
@@ -59,9 +59,10 @@ async fn ask(shim: &Arc<Shim>) -> Result<(), Error> {
     // The shim is about to forget it, and whoever waited may have been told already.
     monitor::persist_ends(shim).await;
     let request = DeleteRequest { id: shim.key.id.to_string(), exec_id: String::new() };
-    let deadline = shim.deadlines().delete;
-    let answer =
-        shim.call("Delete", deadline, |c, call| async move { c.delete(&call, &request).await }).await;
+    let mut answer = call(shim, request.clone()).await;
+    if answer.as_ref().is_err_and(process::lacked_bundle) {
+        answer = call(shim, request).await;
+    }
     match answer {
         Ok(answer) => {
             let was_started = shim.ledger.process(&ProcessKey::Init).is_some_and(|p| p.was_started());
@@ -77,6 +78,11 @@ async fn ask(shim: &Arc<Shim>) -> Result<(), Error> {
         }
         Err(error) => Err(process::meant(error)),
     }
+}
+
+async fn call(shim: &Shim, request: DeleteRequest) -> Result<DeleteResponse, Error> {
+    let deadline = shim.deadlines().delete;
+    shim.call("Delete", deadline, |c, call| async move { c.delete(&call, &request).await }).await
 }
 
 /// Whether a task can go although its shim did not answer: the shim is dead, or what it kept is.
