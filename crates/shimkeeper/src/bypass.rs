@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The way past a shim that does not answer a kill -9: the kernel is asked instead, for processes that are proven to be
+//! The way past a shim that does not do a kill -9: the kernel is asked instead, for processes that are proven to be
 //! the container's.
 //!
 //! Proven is what is in the container's own control group, what the shim or a child of it has started, and the init on
@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use shimkeeper_core::ProcessKey;
+use shimkeeper_core::{HasKind as _, Kind, ProcessKey};
 use shimkeeper_shim::{Cause as CallCause, Cgroup, ProcessIdentity};
 
 use crate::error::{Cause, Error, Refused};
@@ -21,19 +21,25 @@ const ROUNDS: usize = 16;
 /// Wait between two rounds: more than a process takes to die of SIGKILL, mostly.
 const DYING: Duration = Duration::from_millis(5);
 
-/// Whether a call failed because the shim said nothing, so that nobody knows whether it has acted, or will.
-pub(crate) fn is_silence(error: &Error) -> bool {
+/// Whether a kill -9 failed and nobody refused it: the shim said nothing, so that nobody knows whether it has acted, or
+/// will; or the runtime that it called could not do it, for want of its files or of the container's control groups.
+pub(crate) fn is_in_order(error: &Error) -> bool {
     match error.cause() {
-        Cause::Call(call) => matches!(
-            call.cause(),
+        Cause::Call(call) => match call.cause() {
             CallCause::Deadline(_)
-                | CallCause::Closed(_)
-                | CallCause::Busy { .. }
-                | CallCause::Transport { .. }
-        ),
+            | CallCause::Closed(_)
+            | CallCause::Busy { .. }
+            | CallCause::Transport { .. } => true,
+            // What a runtime fails with has no code of its own.
+            CallCause::Shim { .. } => call.kind() == Kind::Unknown,
+            _ => false,
+        },
         Cause::Refused(refused) => matches!(
             refused,
-            Refused::Stuck { .. } | Refused::Unreachable { .. } | Refused::Quarantined { .. }
+            Refused::Stuck { .. }
+                | Refused::Unreachable { .. }
+                | Refused::Quarantined { .. }
+                | Refused::BundleRemoved
         ),
         _ => false,
     }

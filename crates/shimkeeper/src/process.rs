@@ -303,7 +303,7 @@ pub(crate) async fn kill(
     }
     match answer {
         Err(error)
-            if signal == signals::KILL && shim.env.config.bypass_kill && bypass::is_silence(&error) =>
+            if signal == signals::KILL && shim.env.config.bypass_kill && bypass::is_in_order(&error) =>
         {
             if !Box::pin(bypass::kill(shim, process, all)).await {
                 return Err(error.of_process(process));

@@ -2,7 +2,7 @@
 //! A bundle that somebody removes by hand while its container runs, under a daemon and while there is none.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Signal, kill_process};
 use shimkeeper_testkit::deps::Generation;
@@ -82,5 +82,29 @@ fn without_a_daemon_its_shim_is_found_by_itself() {
         host.becomes(id, "RUNNING");
         host.remove(id);
     }
+    host.close();
+}
+
+/// Moves everybody out of the container's control groups, and removes these.
+fn remove_groups(host: &Host, id: &str) {
+    let path = Path::new(host.daemon.dirs.cgroup().trim_start_matches('/')).join(id);
+    let roots = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
+    for root in roots.chain([PathBuf::from("/sys/fs/cgroup")]) {
+        let group = root.join(&path);
+        let Ok(pids) = fs::read_to_string(group.join("cgroup.procs")) else { continue };
+        for pid in pids.lines() {
+            fs::write(root.join("cgroup.procs"), pid).unwrap();
+        }
+        until("nobody in it", || fs::remove_dir(&group).ok());
+    }
+}
+
+#[test]
+fn control_groups_too() {
+    let host = Host::start(Generation::V2_1);
+    host.sleeper("removed-groups");
+    remove_groups(&host, "removed-groups");
+    host.bad(["tasks", "pause", "removed-groups"], "cgroup");
+    host.remove("removed-groups");
     host.close();
 }

@@ -187,6 +187,26 @@ async fn a_shim_that_refuses_is_not_passed_by() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_fails_is() {
+    let bench = Bench::with(hasty).await;
+    let failing = Act::err(2, "unknown error after kill: runc did not terminate successfully: exit status 1");
+    let script = Script::new().on_nth(Method::Kill, 1, When::Before, failing);
+    let (task, pid) = started(&bench, &["sleep"], &script).await;
+    task.kill(15, false).await.unwrap_err();
+    assert!(lives(pid), "nothing but SIGKILL goes past a shim");
+    end(&task).await;
+
+    let failing = Act::err(2, "lstat /sys/fs/cgroup/devices/gone: no such file or directory");
+    let script = Script::new().on_nth(Method::Kill, 1, When::Before, failing);
+    let (task, pid) = started(&bench, &["sleep"], &script).await;
+    task.kill(9, false).await.unwrap();
+    let exit = task.wait().await.unwrap();
+    assert_eq!((exit.pid, exit.status), (pid, 137), "{exit:?}");
+    task.delete().await.unwrap();
+    bench.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_status_is_the_kernels_when_the_shim_is_stopped() {
     let bench = Bench::with(hasty).await;
     let (task, pid) = started(&bench, &["exit-after-ms", "1500", "7"], &Script::new()).await;
