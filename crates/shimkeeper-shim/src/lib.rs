@@ -45,6 +45,6 @@ pub use launch::{
     Action, Dialect, DialectMemory, Ended, LaunchContext, LaunchError, ReapAnswer, RuntimeInfo, Started,
 };
 pub use logs::{LogCounters, LogError, Logs, ShimLog};
-pub use open_files::{expect_open_files, raise_open_files};
+pub use open_files::{expect_open_files, open_files_run_short, raise_open_files};
 pub use resolve::{FileVersion, ResolveError, Runtime, SearchPath, ShimBinary, resolve};
 pub use trace::TraceContext;

@@ -6,9 +6,11 @@
 //! It is raised when there is need and not before, because a process with another limit than ours takes a fork, which
 //! copies our tables of pages: a millisecond of processor time.
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::sync::OnceLock;
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many are kept free, if there may be four times as many: creations that have begun need some to come to their end
@@ -38,12 +40,16 @@ pub fn raise_open_files() -> bool {
     raised
 }
 
-/// Raises it if so many more may come to be open soon.
-pub fn expect_open_files(more: usize) {
-    let more = u64::try_from(more).unwrap_or(u64::MAX);
-    if getrlimit(Resource::Nofile).current.is_some_and(|soft| soft < more.saturating_add(SPARE)) {
-        raise_open_files();
-    }
+/// Raises it if so many more may come to be open soon; whether there is room for them then.
+pub fn expect_open_files(more: usize) -> bool {
+    let most = u64::try_from(more).unwrap_or(u64::MAX).saturating_add(SPARE);
+    let has_room = || getrlimit(Resource::Nofile).current.is_none_or(|soft| soft >= most);
+    has_room() || (raise_open_files() && has_room())
+}
+
+/// Whether there are few left, for what can wait until there are more.
+pub fn open_files_run_short() -> bool {
+    File::open("/").map_or_else(|error| Errno::from_io_error(&error) == Some(Errno::MFILE), run_short)
 }
 
 /// Whether there are few left and there cannot be more, by the descriptor that was had last: the lowest one is given out.

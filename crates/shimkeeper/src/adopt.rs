@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shimkeeper_core::{Incarnation, TaskKey};
-use shimkeeper_shim::{BundleError, Bundles, expect_open_files};
+use shimkeeper_shim::{BundleError, Bundles, expect_open_files, open_files_run_short};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -69,6 +69,8 @@ struct Found {
     seat: Option<Seat>,
     /// Whether its bundle was gone, and its shim found by itself.
     is_stray: bool,
+    /// Whether there may be too few open files for it.
+    is_rationed: bool,
 }
 
 impl Found {
@@ -76,7 +78,12 @@ impl Found {
     fn reserve(env: &Env, role: Role, key: TaskKey) -> Option<Self> {
         let adopting = Entry::Adopting(None);
         let reservation = env.registry_of(role).reserve(&key, Incarnation::fresh(), adopting).ok()?;
-        Some(Self { role, key, reservation, papers: None, seat: None, is_stray: false })
+        Some(Self { role, key, reservation, papers: None, seat: None, is_stray: false, is_rationed: true })
+    }
+
+    /// Whether too few files may be open for a task more, so that clients would not be accepted.
+    fn runs_short_of_files(&self) -> bool {
+        self.is_rationed && open_files_run_short()
     }
 }
 
@@ -105,7 +112,10 @@ fn list(env: &Env) -> Result<Vec<Found>, Error> {
         let listing = dirs.bundles().map_err(|e| Error::new(Step::Open, Cause::Dirs(e)))?;
         found.extend(listing.found.into_iter().filter_map(|key| Found::reserve(env, role, key)));
     }
-    expect_open_files(found.len() * FILES);
+    let is_rationed = !expect_open_files(found.len() * FILES);
+    for bundle in &mut found {
+        bundle.is_rationed = is_rationed;
+    }
     Ok(found)
 }
 
@@ -128,6 +138,10 @@ fn read(env: &Arc<Env>, found: Vec<Found>) -> (mpsc::UnboundedReceiver<Found>, J
             bundle.papers = catch_unwind(AssertUnwindSafe(papers)).ok().flatten();
             let address = bundle.papers.as_ref().and_then(|papers| papers.as_ref().ok()?.address());
             bundle.seat = address.and_then(|at| own.groups.seat(&bundle.key.namespace, at).ok());
+            if bundle.runs_short_of_files() {
+                // With it goes the log, which is open. It is read again when there is a turn for it.
+                bundle.papers = None;
+            }
             if hand_on.send(bundle).is_err() {
                 return;
             }
@@ -139,6 +153,7 @@ fn read(env: &Arc<Env>, found: Vec<Found>) -> (mpsc::UnboundedReceiver<Found>, J
 }
 
 async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>) {
+    let is_rationed = found.first().is_some_and(|found| found.is_rationed);
     let (mut found, mut swept) = read(&env, found);
     let turns = Arc::new(Semaphore::new(AT_ONCE as usize));
     let early_turns = Arc::new(Semaphore::new(AT_ONCE_EARLY as usize));
@@ -148,8 +163,11 @@ async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>
     // Not their handles, which would keep what each took until the last has ended.
     let jobs = TaskTracker::new();
     while let Some(bundle) = found.recv().await {
-        let turns = if env.all_are_seated.is_cancelled() { &turns } else { &early_turns };
-        let Ok(turn) = turns.clone().acquire_owned().await else { break };
+        let is_early = !env.all_are_seated.is_cancelled();
+        let (turns, all) = if is_early { (&early_turns, AT_ONCE_EARLY) } else { (&turns, AT_ONCE) };
+        // Where files are counted it is one after the other.
+        let share = if is_rationed { all } else { 1 };
+        let Ok(turn) = turns.clone().acquire_many_owned(share).await else { break };
         if began.elapsed() > RUSH {
             env.rush_is_over.cancel();
         }
@@ -222,7 +240,8 @@ async fn with_turn<T>(mut attempt: impl Future<Output = T> + Unpin, turn: OwnedS
 
 /// Looks after a bundle that could not be undone, as after one that was found and that nothing can be made of now.
 pub(crate) fn look_again(env: &Arc<Env>, role: Role, key: TaskKey, reservation: Reservation, reason: &str) {
-    let found = Found { role, key, reservation, papers: None, seat: None, is_stray: false };
+    let found =
+        Found { role, key, reservation, papers: None, seat: None, is_stray: false, is_rationed: true };
     let stranded = Stranded::new(found, reason);
     let env = env.clone();
     env.scope.clone().spawn(async move {
@@ -239,7 +258,11 @@ async fn try_again(env: Arc<Env>, mut stranded: Stranded) -> Option<Verdict> {
         loop {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(BACK_OFF.1);
-            match Box::pin(verdict::adopt(env.clone(), stranded.found, Arc::default())).await {
+            let Ok(turn) = env.another_look.clone().acquire_owned().await else {
+                return std::future::pending().await;
+            };
+            let attempt = Box::pin(verdict::adopt(env.clone(), stranded.found, Arc::default()));
+            match with_turn(attempt, turn).await {
                 Ok(verdict) => {
                     log(role, &key, &verdict);
                     return verdict;

@@ -62,6 +62,8 @@ pub(crate) struct Env {
     pub(crate) rush_is_over: CancellationToken,
     /// The turn of what is asked of those shims after that: one after the other, so that callers come in between.
     pub(crate) late_turn: Semaphore,
+    /// The turn of bundles that are looked at again: each has files open for a moment, of which there may be few.
+    pub(crate) another_look: Arc<Semaphore>,
     pub(crate) attaching: Attaching,
     /// Bounds how many shim binaries run at once: a thousand creates must not be a thousand forks.
     pub(crate) launches: Semaphore,

@@ -396,10 +396,7 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
     let locks = Locks::acquire(&dirs).map_err(|e| Error::new(Step::Open, e))?;
     let boot_id = BootId::current().map_err(|e| Error::new(Step::Open, e))?;
     let logs = Logs::new().map_err(|e| Error::io(Step::Open, "watch logs in", dirs.state(), e))?;
-    let search = match &config.search_path {
-        Some(directories) => SearchPath::new(directories.clone()),
-        None => SearchPath::of_process(),
-    };
+    let search = config.search_path.clone().map_or_else(SearchPath::of_process, SearchPath::new);
     let publish_binary = match &config.publish_binary {
         Some(path) => path.clone(),
         // Only shims that publish through a binary ever run it.
@@ -443,6 +440,7 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         logs,
         rush_is_over: CancellationToken::new(),
         late_turn: Semaphore::new(1),
+        another_look: Arc::new(Semaphore::new(1)),
         attaching: if config.overlap_grace_period { Attaching::default() } else { Attaching::disabled() },
         // A launch is mostly start-up of a Go program: a few more than there are cores keep the cores busy.
         launches: Semaphore::new(parallel * 4),

@@ -37,7 +37,7 @@ pub(crate) struct Outcome {
 }
 
 /// The daemon, with shims of this generation first on its search path.
-fn with_shims(dirs: &TestDirs, generation: Generation) -> Command {
+pub(crate) fn with_shims(dirs: &TestDirs, generation: Generation) -> Command {
     let mut command = plain(dirs);
     let old = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(deps::bin_dir(generation)).chain(std::env::split_paths(&old));

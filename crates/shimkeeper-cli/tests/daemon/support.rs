@@ -148,6 +148,12 @@ impl Daemon {
         self.heard("READY=1");
     }
 
+    /// The same, in some other way.
+    pub(crate) fn start_again_as(&mut self, command: fn(&TestDirs) -> Command) {
+        self.command = command;
+        self.start_again();
+    }
+
     pub(crate) fn log_path(&self) -> PathBuf {
         self.dirs.path().join("log")
     }

@@ -56,6 +56,10 @@ pub(super) async fn adopt(env: Arc<Env>, mut found: Found, sight: Arc<Sight>) ->
     if remains.was_never_created() {
         return undo(&env, remains, found).await;
     }
+    // Of a dead shim nothing stays open.
+    if !remains.is_proven_dead() && found.runs_short_of_files() {
+        return Err(Stranded::new(found, "no more files may be open but what is kept for clients"));
+    }
     Ok(Box::pin(supervise(env, found, remains)).await)
 }
 
