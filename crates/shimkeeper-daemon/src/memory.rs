@@ -14,6 +14,7 @@ use std::iter::repeat_n;
 use std::time::Duration;
 
 use shimkeeper_store::Store;
+use tokio::time::sleep;
 
 use crate::calls::Calls;
 
@@ -36,11 +37,10 @@ pub(crate) fn share_one_heap() {
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
-/// Gives back to the system what is free, and then what of the program is in its file as well: what that needed, too.
+/// Gives back to the system what is free.
 pub(crate) fn give_back() {
     allocator::give_back();
     trim();
-    mapped::let_go();
 }
 
 #[cfg(target_env = "gnu")]
@@ -72,14 +72,19 @@ pub(crate) fn share_one_heap() {}
 #[cfg(not(target_env = "gnu"))]
 fn trim() {}
 
-/// Gives back after every burst of calls, what the store has kept for the next one first. Never returns, and waits for nothing while nothing is called.
+/// Gives back a while after the start, and after every burst of calls: what the store has kept for the next one first, and
+/// last what of the program is in its file as well, because all the rest needs some of that. Never returns, and waits for
+/// nothing while nothing is called.
 ///
 /// # Cancel safety
 /// Yes.
 pub(crate) async fn give_back_when_quiet(calls: &Calls, store: &Store) {
+    // Not as soon as the start is over: those who waited for it need much of the program.
+    sleep(QUIET).await;
     loop {
-        calls.quiet_again(QUIET).await;
         store.give_back().await;
         give_back();
+        mapped::let_go();
+        calls.quiet_again(QUIET).await;
     }
 }
