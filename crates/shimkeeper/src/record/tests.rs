@@ -203,15 +203,23 @@ async fn that_a_task_may_not_have_been_made_does_not_stay_in_the_file_of_one_tha
 }
 
 #[tokio::test]
-async fn one_whose_bundle_is_gone_says_so_and_is_made_anew_with_it() {
+async fn with_a_bundle_that_somebody_removed_it_is_made_anew_while_the_task_lives() {
+    let remove = |desk: &Desk| fs::remove_dir_all(desk.bundle.dir()).unwrap();
     let desk = Desk::of_a_task().await;
-    let dir = desk.bundle.dir();
-    fs::rename(&dir, dir.with_extension("aside")).unwrap();
+    remove(&desk);
+    desk.write(1).await;
+    assert_eq!((desk.read(), desk.lines()), (1, 1), "in a bundle made again");
+
+    remove(&desk);
+    desk.file.close();
+    desk.write(2).await;
+    assert!(!desk.bundle.dir().exists(), "it was ours to remove");
+
+    let desk = Desk::new();
+    remove(&desk);
     let error = desk.file.update(|record| record.book.init.pid = 1).await.unwrap_err();
     assert_eq!(shimkeeper_core::HasKind::kind(&error), shimkeeper_core::Kind::NotFound, "{error}");
-    fs::rename(dir.with_extension("aside"), &dir).unwrap();
-    desk.file.update_book(|_| Book::default()).await.unwrap();
-    assert_eq!((desk.read(), desk.lines()), (0, 1));
+    assert!(!desk.bundle.dir().exists(), "a creation fails then");
 }
 
 #[tokio::test]
