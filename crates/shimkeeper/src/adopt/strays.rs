@@ -3,7 +3,8 @@
 //! again and they are adopted by it: so they are listed, asked and ended as any other, and their id is not used again
 //! before that. None is ended because of what was found here.
 //!
-//! The table of processes is looked through once per start, when everything that has a bundle has its verdict.
+//! The table of processes is looked through once for tasks and once for sandboxes per start, when everything that has a
+//! bundle has its verdict.
 
 use std::path::PathBuf;
 use std::sync::Arc;
