@@ -3,14 +3,15 @@
 //! again and they are adopted by it: so they are listed, asked and ended as any other, and their id is not used again
 //! before that. None is ended because of what was found here.
 //!
-//! The table of processes is looked through once for tasks and once for sandboxes per start, when everything that has a
-//! bundle has its verdict.
+//! The table of processes is looked through once per start and kind of bundle that there has ever been one of, when
+//! everything that has a bundle has its verdict.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, ShimBinary, Stray, TaskApi, listening_socket, program, strays,
+    Address, BootstrapParams, Bundle, ShimBinary, StateDirs, Stray, TaskApi, listening_socket, program,
+    strays,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -43,25 +44,20 @@ pub(super) async fn take_in(env: &Arc<Env>, progress: &Arc<watch::Sender<Adoptio
 
 /// Those there are, each with a bundle again.
 fn look(env: &Env) -> Vec<Found> {
-    let roles = [Role::Sandbox, Role::Task];
-    // Where no bundle has ever been there is none to miss.
-    let is_fresh = |role: &Role| {
-        let dirs = env.dirs_of(*role);
-        [dirs.namespaces(), dirs.work_namespaces()]
-            .iter()
-            .all(|there| there.as_ref().is_ok_and(|it| it.found.is_empty()))
-    };
-    if roles.iter().all(is_fresh) {
-        return Vec::new();
-    }
+    let roles = [Role::Sandbox, Role::Task].into_iter().filter(|role| may_miss_any(env.dirs_of(*role)));
     roles
-        .into_iter()
         .flat_map(|role| {
             let strays = strays(env.dirs_of(role));
             let alone = |stray: &&Stray| is_alone(&strays, stray);
             strays.iter().filter(alone).filter_map(|stray| make_again(env, role, stray)).collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// Whether a bundle may be missing here: not where there has never been one.
+fn may_miss_any(dirs: &StateDirs) -> bool {
+    let namespaces = [dirs.namespaces(), dirs.work_namespaces()];
+    !namespaces.iter().all(|there| there.as_ref().is_ok_and(|listing| listing.found.is_empty()))
 }
 
 /// Whether it is the only one of its bundle. Of several, nobody can tell which is the shim.
