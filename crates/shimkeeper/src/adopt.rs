@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shimkeeper_core::{Incarnation, TaskKey};
-use shimkeeper_shim::{BundleError, Bundles, expect_open_files, open_files_run_short};
+use shimkeeper_shim::{BundleError, Bundles};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -52,9 +52,6 @@ const SLOW: Duration = Duration::from_millis(25);
 /// How long shims are not waited for because others have not been asked yet who they are.
 const RUSH: Duration = Duration::from_secs(1);
 
-/// Files that are open for a bundle at the same time.
-const FILES: usize = 4;
-
 /// First and longest wait before a bundle that nothing could be made of is looked at again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -69,21 +66,18 @@ struct Found {
     seat: Option<Seat>,
     /// Whether its bundle was gone, and its shim found by itself.
     is_stray: bool,
-    /// Whether there may be too few open files for it.
-    is_rationed: bool,
 }
 
 impl Found {
+    fn new(role: Role, key: TaskKey, reservation: Reservation) -> Self {
+        Self { role, key, reservation, papers: None, seat: None, is_stray: false }
+    }
+
     /// Takes the id for it; `None` if that is in use.
     fn reserve(env: &Env, role: Role, key: TaskKey) -> Option<Self> {
         let adopting = Entry::Adopting(None);
         let reservation = env.registry_of(role).reserve(&key, Incarnation::fresh(), adopting).ok()?;
-        Some(Self { role, key, reservation, papers: None, seat: None, is_stray: false, is_rationed: true })
-    }
-
-    /// Whether too few files may be open for a task more, so that clients would not be accepted.
-    fn runs_short_of_files(&self) -> bool {
-        self.is_rationed && open_files_run_short()
+        Some(Self::new(role, key, reservation))
     }
 }
 
@@ -112,18 +106,18 @@ fn list(env: &Env) -> Result<Vec<Found>, Error> {
         let listing = dirs.bundles().map_err(|e| Error::new(Step::Open, Cause::Dirs(e)))?;
         found.extend(listing.found.into_iter().filter_map(|key| Found::reserve(env, role, key)));
     }
-    let is_rationed = !expect_open_files(found.len() * FILES);
-    for bundle in &mut found {
-        bundle.is_rationed = is_rationed;
-    }
     Ok(found)
 }
 
 /// Reads every bundle, and seats those that say where their shim listens; each is handed on at once. After that, removes
 /// what belongs to none.
-fn read(env: &Arc<Env>, found: Vec<Found>) -> (mpsc::UnboundedReceiver<Found>, JoinHandle<()>) {
+fn read(
+    env: &Arc<Env>,
+    found: Vec<Found>,
+    sight: &Arc<Sight>,
+) -> (mpsc::UnboundedReceiver<Found>, JoinHandle<()>) {
     let (hand_on, read) = mpsc::unbounded_channel();
-    let own = env.clone();
+    let (own, sight) = (env.clone(), sight.clone());
     let job = env.scope.spawn_blocking(move || {
         // Also after a panic.
         let seated = own.all_are_seated.clone().drop_guard();
@@ -138,7 +132,7 @@ fn read(env: &Arc<Env>, found: Vec<Found>) -> (mpsc::UnboundedReceiver<Found>, J
             bundle.papers = catch_unwind(AssertUnwindSafe(papers)).ok().flatten();
             let address = bundle.papers.as_ref().and_then(|papers| papers.as_ref().ok()?.address());
             bundle.seat = address.and_then(|at| own.groups.seat(&bundle.key.namespace, at).ok());
-            if bundle.runs_short_of_files() {
+            if sight.files_run_short() {
                 // With it goes the log, which is open. It is read again when there is a turn for it.
                 bundle.papers = None;
             }
@@ -153,12 +147,11 @@ fn read(env: &Arc<Env>, found: Vec<Found>) -> (mpsc::UnboundedReceiver<Found>, J
 }
 
 async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>) {
-    let is_rationed = found.first().is_some_and(|found| found.is_rationed);
-    let (mut found, mut swept) = read(&env, found);
+    let sight = Arc::new(Sight::of(found.len()));
+    let (mut found, mut swept) = read(&env, found, &sight);
     let turns = Arc::new(Semaphore::new(AT_ONCE as usize));
     let early_turns = Arc::new(Semaphore::new(AT_ONCE_EARLY as usize));
     let progress = Arc::new(progress);
-    let sight = Arc::<Sight>::default();
     let began = Instant::now();
     // Not their handles, which would keep what each took until the last has ended.
     let jobs = TaskTracker::new();
@@ -166,7 +159,7 @@ async fn run(env: Arc<Env>, found: Vec<Found>, progress: watch::Sender<Adoption>
         let is_early = !env.all_are_seated.is_cancelled();
         let (turns, all) = if is_early { (&early_turns, AT_ONCE_EARLY) } else { (&turns, AT_ONCE) };
         // Where files are counted it is one after the other.
-        let share = if is_rationed { all } else { 1 };
+        let share = if sight.has_files { 1 } else { all };
         let Ok(turn) = turns.clone().acquire_many_owned(share).await else { break };
         if began.elapsed() > RUSH {
             env.rush_is_over.cancel();
@@ -240,9 +233,7 @@ async fn with_turn<T>(mut attempt: impl Future<Output = T> + Unpin, turn: OwnedS
 
 /// Looks after a bundle that could not be undone, as after one that was found and that nothing can be made of now.
 pub(crate) fn look_again(env: &Arc<Env>, role: Role, key: TaskKey, reservation: Reservation, reason: &str) {
-    let found =
-        Found { role, key, reservation, papers: None, seat: None, is_stray: false, is_rationed: true };
-    let stranded = Stranded::new(found, reason);
+    let stranded = Stranded::new(Found::new(role, key, reservation), reason);
     let env = env.clone();
     env.scope.clone().spawn(async move {
         try_again(env, stranded).await;

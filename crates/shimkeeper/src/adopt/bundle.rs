@@ -8,7 +8,8 @@ use std::time::Duration;
 use shimkeeper_core::TaskKey;
 use shimkeeper_shim::{
     Address, BootstrapParams, Bundle, BundleError, Bundles, IdentityError, LogError, Logs, Pidfd,
-    ProcessIdentity, ShimBinary, ShimLog, ShimProcesses, find_by_mark, program,
+    ProcessIdentity, ShimBinary, ShimLog, ShimProcesses, expect_open_files, find_by_mark,
+    open_files_run_short, program,
 };
 
 use super::group;
@@ -16,10 +17,13 @@ use crate::env::Env;
 use crate::record::{Record, RecordFile, Stage};
 use crate::{identify, whereabouts};
 
-/// What is seen of the machine once, for all bundles, and only if one of them needs it.
+/// What is seen of the machine once, for all bundles.
 #[derive(Debug, Default)]
 pub(super) struct Sight {
+    /// Only if one of them needs it.
     shims: OnceLock<ShimProcesses>,
+    /// Whether as many files may be open as they take.
+    pub(super) has_files: bool,
 }
 
 /// What the files of a bundle say.
@@ -58,11 +62,26 @@ pub(super) struct Remains {
     pub(super) rebooted: bool,
 }
 
+/// Files that are open for a bundle at the same time.
+const FILES: usize = 4;
+
 /// Where the OCI runtime writes the pid of the init to.
 const INIT_PID: &str = "init.pid";
 
 /// How much later than its pid was written an init may seem to have started: clocks are read twice.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
+impl Sight {
+    /// For so many bundles.
+    pub(super) fn of(bundles: usize) -> Self {
+        Self { has_files: expect_open_files(bundles * FILES), ..Self::default() }
+    }
+
+    /// Whether too few files may be open for a task more, so that clients would not be accepted.
+    pub(super) fn files_run_short(&self) -> bool {
+        !self.has_files && open_files_run_short()
+    }
+}
 
 impl Papers {
     /// Reads them, and opens the log.

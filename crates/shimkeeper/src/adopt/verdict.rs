@@ -43,7 +43,7 @@ impl Stranded {
 /// Concludes what has become of a bundle, and gives it a supervisor or removes it.
 pub(super) async fn adopt(env: Arc<Env>, mut found: Found, sight: Arc<Sight>) -> Result<Verdict, Stranded> {
     let papers = found.papers.take();
-    let remains = match look(&env, found.role, found.key.clone(), papers, sight).await {
+    let remains = match look(&env, found.role, found.key.clone(), papers, &sight).await {
         Ok(Ok(remains)) => remains,
         // Gone by now; what may be left is hidden.
         Ok(Err(error)) if error.kind() == Kind::NotFound => {
@@ -57,7 +57,7 @@ pub(super) async fn adopt(env: Arc<Env>, mut found: Found, sight: Arc<Sight>) ->
         return undo(&env, remains, found).await;
     }
     // Of a dead shim nothing stays open.
-    if !remains.is_proven_dead() && found.runs_short_of_files() {
+    if !remains.is_proven_dead() && sight.files_run_short() {
         return Err(Stranded::new(found, "no more files may be open but what is kept for clients"));
     }
     Ok(Box::pin(supervise(env, found, remains)).await)
@@ -69,12 +69,12 @@ async fn look(
     role: Role,
     key: TaskKey,
     papers: Option<Result<Papers, BundleError>>,
-    sight: Arc<Sight>,
+    sight: &Arc<Sight>,
 ) -> Result<Result<Remains, BundleError>, JoinError> {
     match papers {
-        Some(Ok(papers)) if papers.are_complete() => Ok(Ok(Remains::of(env, papers, &sight))),
+        Some(Ok(papers)) if papers.are_complete() => Ok(Ok(Remains::of(env, papers, sight))),
         papers => {
-            let own = env.clone();
+            let (own, sight) = (env.clone(), sight.clone());
             let look = move || {
                 let read = || Papers::read(&own.logs, &Bundles::open(own.dirs_of(role))?, &key);
                 let papers = papers.unwrap_or_else(read)?;
