@@ -201,9 +201,8 @@ pub(crate) async fn remove_bundle(shim: &Arc<Shim>) -> Input {
     shim.env.journaled().await;
     // Where that fails, as on a full disk, the bundle goes all the same.
     let _ = shim.persist().await;
-    let record = shim.record.clone();
-    let removed = remove(&shim.env, &shim.bundle, Vec::new(), !shim.is_given_up(), move || record.close());
-    match removed.await {
+    shim.record.close().await;
+    match remove(&shim.env, &shim.bundle, Vec::new(), !shim.is_given_up()).await {
         Ok(()) => Input::Removed,
         Err(reason) => {
             tracing::warn!(
@@ -243,17 +242,15 @@ pub(crate) async fn end_launch(
 
 /// Removes a bundle, and the socket file that a killed shim left: `sockets`, and where `with_its_own` says so the one
 /// the bundle names, or the one that containerd's shims bind by their rule before they have answered where it is. One
-/// that others use may be bound anew while it is looked at. What is to be done `first` is done on the same thread.
+/// that others use may be bound anew while it is looked at.
 pub(crate) async fn remove(
     env: &Env,
     bundle: &Bundle,
     sockets: Vec<PathBuf>,
     with_its_own: bool,
-    first: impl FnOnce() + Send + 'static,
 ) -> Result<(), String> {
     let (bundle, manager) = (bundle.clone(), env.address.clone());
     let removed = env.scope.spawn_blocking(move || {
-        first();
         let own = with_its_own.then(|| {
             let written = BootstrapParams::read(&bundle).map(|params| params.address);
             written.unwrap_or_else(|_| Address::by_rule(&bundle, &manager))

@@ -241,9 +241,15 @@ impl RecordFile {
         Ok(true)
     }
 
-    /// The bundle is about to be removed: nobody makes it again after that. May wait for the disk.
-    pub(crate) fn close(&self) {
-        self.page.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+    /// The bundle is about to be removed: nobody makes it again after that.
+    ///
+    /// # Cancel safety
+    /// Once it was polled, it happens.
+    pub(crate) async fn close(self: &Arc<Self>) {
+        let this = self.clone();
+        // Waits for whoever is just making it again.
+        let close = move || this.page.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+        let _ = self.scope.in_state(close).await;
     }
 
     /// Changes the record and returns when that is durable.

@@ -99,7 +99,7 @@ async fn undo(env: &Env, remains: Remains, found: Found) -> Result<Verdict, Stra
         return Err(Stranded::new(found, "what was launched for it does not end, not even by SIGKILL"));
     };
     crate::failpoint::hit("L2");
-    match reap::remove(env, &remains.bundle, sockets, true, || {}).await {
+    match reap::remove(env, &remains.bundle, sockets, true).await {
         Ok(()) => Ok(Verdict::Leaked),
         Err(reason) => Err(Stranded::new(found, reason)),
     }

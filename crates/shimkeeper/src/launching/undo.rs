@@ -82,6 +82,6 @@ impl Draft {
         if self.join.is_none() {
             sockets.extend(self.announced.as_ref().and_then(Address::path).map(Path::to_owned));
         }
-        reap::remove(&self.env, &self.bundle, sockets, self.join.is_none(), || {}).await
+        reap::remove(&self.env, &self.bundle, sockets, self.join.is_none()).await
     }
 }

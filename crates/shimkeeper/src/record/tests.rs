@@ -211,7 +211,7 @@ async fn with_a_bundle_that_somebody_removed_it_is_made_anew_while_the_task_live
     assert_eq!((desk.read(), desk.lines()), (1, 1), "in a bundle made again");
 
     remove(&desk);
-    desk.file.close();
+    desk.file.close().await;
     desk.write(2).await;
     assert!(!desk.bundle.dir().exists(), "it was ours to remove");
 
