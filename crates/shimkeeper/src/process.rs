@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use shimkeeper_core::{ExecId, Exit, HasKind as _, Kind, ProcessKey, Provenance};
 use shimkeeper_proto::containerd::task::v3 as wire;
+use shimkeeper_shim::{Call, CallError, Connection};
 
 use crate::error::{Cause, Error, Refused, Step};
 use crate::exits::{self, ExitRecord};
@@ -291,17 +292,15 @@ pub(crate) async fn kill(
 ) -> Result<(), Error> {
     let until = limit.begin();
     let signal = signals::admit(signal).map_err(|r| refuse(shim, process, Step::Call("Kill"), r))?;
-    let request = wire::KillRequest {
+    let request = &wire::KillRequest {
         id: shim.key.id.to_string(),
         exec_id: process.exec_id().to_owned(),
         signal,
         all: all && *process == ProcessKey::Init,
     };
-    let mut answer = ask_to_kill(shim, request.clone(), until).await;
-    if answer.as_ref().is_err_and(lacked_bundle) {
-        answer = ask_to_kill(shim, request, until).await;
-    }
-    match answer {
+    let deadline = || until.cap(shim.deadlines().kill);
+    let rpc = |c: Connection, call| async move { c.kill(&call, request).await };
+    match call_repeatable(shim, "Kill", deadline, rpc).await.map(drop) {
         Err(error)
             if signal == signals::KILL && shim.env.config.bypass_kill && bypass::is_in_order(&error) =>
         {
@@ -318,13 +317,24 @@ pub(crate) async fn kill(
     }
 }
 
-async fn ask_to_kill(shim: &Shim, request: wire::KillRequest, until: Until) -> Result<(), Error> {
-    let deadline = until.cap(shim.deadlines().kill);
-    shim.call("Kill", deadline, |c, call| async move { c.kill(&call, &request).await }).await.map(drop)
+/// Calls the shim for what may be asked for twice: once more, where it failed for want of its bundle.
+///
+/// # Cancel safety
+/// As [`Shim::call`].
+pub(crate) async fn call_repeatable<T, F: Future<Output = Result<T, CallError>>>(
+    shim: &Shim,
+    method: &'static str,
+    deadline: impl Fn() -> Duration,
+    rpc: impl Fn(Connection, Call) -> F,
+) -> Result<T, Error> {
+    match shim.call(method, deadline(), &rpc).await {
+        Err(error) if lacked_bundle(&error) => shim.call(method, deadline(), rpc).await,
+        answer => answer,
+    }
 }
 
-/// Whether the shim failed for want of its bundle: what may be asked for twice is then asked for once more.
-pub(crate) fn lacked_bundle(error: &Error) -> bool {
+/// Whether the shim failed for want of its bundle.
+fn lacked_bundle(error: &Error) -> bool {
     matches!(error.cause(), Cause::Refused(Refused::BundleRemoved))
 }
 

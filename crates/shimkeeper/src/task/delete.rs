@@ -11,7 +11,8 @@
 use std::sync::Arc;
 
 use shimkeeper_core::{Exit, Kind, ProcessKey};
-use shimkeeper_proto::containerd::task::v3::{DeleteRequest, DeleteResponse};
+use shimkeeper_proto::containerd::task::v3::DeleteRequest;
+use shimkeeper_shim::Connection;
 
 use crate::ending::{self, DYING};
 use crate::error::{Error, Step};
@@ -58,12 +59,9 @@ async fn ask(shim: &Arc<Shim>) -> Result<(), Error> {
     shim.drain_output(&ProcessKey::Init);
     // The shim is about to forget it, and whoever waited may have been told already.
     monitor::persist_ends(shim).await;
-    let request = DeleteRequest { id: shim.key.id.to_string(), exec_id: String::new() };
-    let mut answer = call(shim, request.clone()).await;
-    if answer.as_ref().is_err_and(process::lacked_bundle) {
-        answer = call(shim, request).await;
-    }
-    match answer {
+    let request = &DeleteRequest { id: shim.key.id.to_string(), exec_id: String::new() };
+    let rpc = |c: Connection, call| async move { c.delete(&call, request).await };
+    match process::call_repeatable(shim, "Delete", || shim.deadlines().delete, rpc).await {
         Ok(answer) => {
             let was_started = shim.ledger.process(&ProcessKey::Init).is_some_and(|p| p.was_started());
             if let Some(exit) = process::exit_of(&answer, was_started) {
@@ -78,11 +76,6 @@ async fn ask(shim: &Arc<Shim>) -> Result<(), Error> {
         }
         Err(error) => Err(process::meant(error)),
     }
-}
-
-async fn call(shim: &Shim, request: DeleteRequest) -> Result<DeleteResponse, Error> {
-    let deadline = shim.deadlines().delete;
-    shim.call("Delete", deadline, |c, call| async move { c.delete(&call, &request).await }).await
 }
 
 /// Whether a task can go although its shim did not answer: the shim is dead, or what it kept is.
