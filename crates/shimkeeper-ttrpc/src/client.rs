@@ -178,7 +178,7 @@ impl Client {
     /// Notifies all who wait for `listener` when the connection ends; at once if it has. For whoever waits in one way
     /// for several things: [`close_reason`](Self::close_reason) then says whether it was this.
     pub fn tell_end(&self, listener: Arc<Notify>) {
-        self.shared.tell(listener);
+        self.shared.end.tell(listener);
     }
 
     /// A way to wait for the end that does not keep the connection open, as a clone of the client would.

@@ -8,11 +8,13 @@
 //! - [`Client::new`] gives a [`Client`] to call with and a [`Driver`] that somebody must run. A call that is
 //!   dropped, or runs out of time, costs the connection nothing. [`Client::closed`] says when and why it ended.
 //! - [`Server`] answers registered [`Service`]s and bounds everything that a peer could make it hold.
+//! - [`End`] is how a connection tells of its end, for other kinds of connections to do it alike.
 //! - [`Stream`] is a Unix socket to do both on, which is not woken in vain.
 //!
 //! It knows nothing of shims or containers, and so has no error kinds of theirs: [`CallError`] is for callers to map.
 
 mod client;
+mod end;
 mod error;
 pub mod frame;
 mod inbox;
@@ -24,6 +26,7 @@ mod stream;
 mod sync;
 
 pub use client::{Begun, CallOptions, Client, ClientLimits, CloseWatch, Driver};
+pub use end::End;
 pub use error::{CallError, CloseReason, ProtocolError};
 pub use message::{Any, KeyValue, Request, Response, Status, code};
 pub use metadata::{BAGGAGE_KEY, Metadata, MetadataError, NAMESPACE_KEY, TRACEPARENT_KEY, TRACESTATE_KEY};

@@ -6,9 +6,10 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Notify, watch};
+use shimkeeper_ttrpc::End;
+use tokio::sync::Notify;
 
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,9 +63,8 @@ pub(super) struct CloseLatch(Arc<Latch>);
 
 #[derive(Debug, Default)]
 struct Latch {
-    reason: watch::Sender<Option<CloseReason>>,
-    /// Who is told without waiting for it.
-    listeners: Mutex<Vec<Arc<Notify>>>,
+    reason: OnceLock<CloseReason>,
+    end: End,
 }
 
 impl CloseLatch {
@@ -74,43 +74,23 @@ impl CloseLatch {
 
     /// Trips the latch, unless it has tripped.
     pub(super) fn trip(&self, reason: CloseReason) {
-        let tripped = self.0.reason.send_if_modified(|first| {
-            let tripping = first.is_none();
-            if tripping {
-                *first = Some(reason);
-            }
-            tripping
-        });
-        if tripped {
-            for listener in self.listeners().drain(..) {
-                listener.notify_waiters();
-            }
-        }
+        // Later ones do not count.
+        let _ = self.0.reason.set(reason);
+        self.0.end.come();
     }
 
     /// Notifies who waits for `listener` when it trips; at once if it has.
     pub(super) fn tell(&self, listener: Arc<Notify>) {
-        let mut listeners = self.listeners();
-        if self.reason().is_some() {
-            return listener.notify_waiters();
-        }
-        // Those that nobody else has are gone.
-        listeners.retain(|listener| Arc::strong_count(listener) > 1);
-        listeners.push(listener);
-    }
-
-    fn listeners(&self) -> MutexGuard<'_, Vec<Arc<Notify>>> {
-        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.end.tell(listener);
     }
 
     pub(super) fn reason(&self) -> Option<CloseReason> {
-        self.0.reason.borrow().clone()
+        self.0.reason.get().cloned()
     }
 
     pub(super) async fn tripped(&self) -> CloseReason {
-        let mut watching = self.0.reason.subscribe();
-        let seen = watching.wait_for(Option::is_some).await.expect("the sender lives in `self`");
-        seen.clone().expect("waited for it to be set")
+        self.0.end.reached().await;
+        self.reason().expect("it is set before")
     }
 }
 

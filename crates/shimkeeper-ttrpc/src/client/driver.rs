@@ -61,7 +61,7 @@ impl Driver {
     /// Of a connection that was closed nothing is expected.
     fn has_heard_out(&mut self, context: &mut Context<'_>) -> bool {
         let limit = self.shared.limits.last_words;
-        self.shared.is_over()
+        self.shared.end.has_come()
             || self.last_words.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(context).is_ready()
     }
 

@@ -5,16 +5,16 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes};
-use tokio::sync::Notify;
 
 use super::ClientLimits;
 use super::calls::{Arrival, Calls, Reply};
 use super::request::Encoder;
+use crate::end::End;
 use crate::error::{CallError, CloseReason};
 use crate::outbox::{Leave, Outbox, Stream};
 use crate::sync::lock;
@@ -28,11 +28,8 @@ pub(super) struct Shared {
     admitted: AtomicUsize,
     /// The clones of the client.
     clients: AtomicUsize,
-    /// Whether the end has been told. The outbox has its reason, and is closed before: last words are still heard then.
-    is_over: AtomicBool,
-    told: Notify,
-    /// Who else is told, and looks for what it was.
-    listeners: Mutex<Vec<Arc<Notify>>>,
+    /// The outbox has its reason, and is closed before: last words are still heard then.
+    pub(super) end: End,
 }
 
 /// One of the calls that a connection may have at a time.
@@ -54,9 +51,7 @@ impl Shared {
             calls: Mutex::new(Calls::new()),
             admitted: AtomicUsize::new(0),
             clients: AtomicUsize::new(1),
-            is_over: AtomicBool::new(false),
-            told: Notify::new(),
-            listeners: Mutex::default(),
+            end: End::default(),
             limits,
         }
     }
@@ -118,48 +113,20 @@ impl Shared {
     /// Ends the connection. The outbox keeps the first reason, and that is the one that everybody gets.
     pub(super) fn close(&self, reason: CloseReason) {
         let reason = self.outbox.close(reason);
-        if !self.is_over.swap(true, Ordering::AcqRel) {
-            self.told.notify_waiters();
-            for listener in lock(&self.listeners).drain(..) {
-                listener.notify_waiters();
-            }
-        }
+        self.end.come();
         // The outbox takes no frames any more, so no call is added behind this.
         lock(&self.calls).close(&reason);
     }
 
-    /// Whether the connection has ended.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
-    }
-
     /// Why the connection has ended, if it has.
     pub(super) fn reason(&self) -> Option<CloseReason> {
-        self.is_over().then(|| self.outbox.close_reason()).flatten()
-    }
-
-    /// Has the end told to those who wait for something else as well; at once, if it has come.
-    pub(super) fn tell(&self, listener: Arc<Notify>) {
-        let mut listeners = lock(&self.listeners);
-        if self.is_over() {
-            return listener.notify_waiters();
-        }
-        // Those that nobody else has are gone. Mostly it is the only one.
-        listeners.retain(|listener| Arc::strong_count(listener) > 1);
-        listeners.reserve_exact(1);
-        listeners.push(listener);
+        self.end.has_come().then(|| self.outbox.close_reason()).flatten()
     }
 
     /// Waits for the end. Cancel safe, and for any number of waiters.
     pub(super) async fn ended(&self) -> CloseReason {
-        loop {
-            // Before looking: it hears of what is told from now on, waited for or not.
-            let told = self.told.notified();
-            if let Some(reason) = self.reason() {
-                return reason;
-            }
-            told.await;
-        }
+        self.end.reached().await;
+        self.reason().expect("the outbox has it before")
     }
 
     #[cfg(test)]
