@@ -14,11 +14,17 @@ use crate::logging::Log;
 use crate::run::Sources;
 use crate::{dump, memory, notify};
 
-/// The parts that do not stand still.
+/// The parts, and what sets them.
 pub(crate) struct Controls {
     pub(crate) sources: Sources,
     pub(crate) config: Config,
     pub(crate) log: Log,
+    pub(crate) parts: Parts,
+}
+
+/// The parts that do not stand still. A clone is another handle on the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
     pub(crate) manager: Manager,
     pub(crate) store: Store,
     pub(crate) gate: Arc<Gate>,
@@ -31,7 +37,7 @@ pub(crate) struct Controls {
 impl Controls {
     /// Writes what there is into the log.
     pub(crate) async fn dump(&self) {
-        dump::everything(self).await;
+        dump::everything(&self.parts).await;
     }
 
     /// There is a verdict on everything that was found.
@@ -39,7 +45,7 @@ impl Controls {
         // What reading all of them took is not needed again.
         memory::give_back();
         // Noted once: the first time is when it was over.
-        let _ = self.adopted.set(self.started.elapsed());
+        let _ = self.parts.adopted.set(self.parts.started.elapsed());
     }
 
     /// Reads the configuration again. One that is wrong changes nothing.
@@ -60,14 +66,15 @@ impl Controls {
         if !fixed.is_empty() {
             tracing::warn!(?fixed, "these changes of the configuration count from the next start on");
         }
-        self.gate.set(new.limits.connections, new.limits.connections_per_user);
-        self.calls.set_most_per_connection(new.limits.calls_per_connection);
-        self.manager.set_deadlines(new.timeouts.deadlines());
+        let Parts { manager, gate, calls, .. } = &self.parts;
+        gate.set(new.limits.connections, new.limits.connections_per_user);
+        calls.set_most_per_connection(new.limits.calls_per_connection);
+        manager.set_deadlines(new.timeouts.deadlines());
         for (runtime, deadlines) in new.timeouts.by_runtime() {
-            self.manager.set_deadlines_for(runtime, &deadlines);
+            manager.set_deadlines_for(runtime, &deadlines);
         }
         self.log.set_level(new.debug.level);
-        self.manager.set_debug(new.debug.level.is_detailed());
+        manager.set_debug(new.debug.level.is_detailed());
         (self.config.limits, self.config.timeouts) = (new.limits, new.timeouts);
         self.config.debug.level = new.debug.level;
         tracing::info!("configuration read again");

@@ -3,11 +3,11 @@
 
 use shimkeeper::{Adoption, Survey};
 
-use crate::controls::Controls;
+use crate::controls::Parts;
 
 /// One line about the daemon, one about each task, each sandbox, and each bundle that is not known to be one.
-pub(crate) async fn everything(controls: &Controls) {
-    let Controls { manager, store, gate, calls, .. } = controls;
+pub(crate) async fn everything(parts: &Parts) {
+    let Parts { manager, store, gate, calls, started, .. } = parts;
     let (adoption, census, counts) = (manager.adoption(), manager.census(), gate.counts());
     let shims: Vec<String> = census
         .shims
@@ -15,7 +15,7 @@ pub(crate) async fn everything(controls: &Controls) {
         .map(|((care, health), count)| format!("{count} {}, {health}", care.as_str()))
         .collect();
     tracing::info!(
-        uptime = ?controls.started.elapsed(),
+        uptime = ?started.elapsed(),
         shims = shims.join("; "),
         creating = census.creating,
         adopting = census.adopting,

@@ -17,9 +17,10 @@ mod sampled;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
+use crate::controls::Parts;
+
 pub(crate) use counted::Counted;
 pub(crate) use endpoint::{Endpoint, is_address};
-pub(crate) use sampled::Sampled;
 
 /// What every name of ours begins with.
 const PREFIX: &str = "shimkeeper";
@@ -31,11 +32,11 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(counted: &Counted, sampled: Sampled) -> Self {
+    pub(crate) fn new(counted: &Counted, parts: Parts) -> Self {
         let mut registry = Registry::default();
         let ours = registry.sub_registry_with_prefix(PREFIX);
         counted.register(ours);
-        ours.register_collector(Box::new(sampled));
+        ours.register_collector(Box::new(parts));
         registry.register_collector(Box::new(process::Process));
         Self { registry }
     }

@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::Gate;
 use crate::calls::Calls;
 use crate::config::{Config, Overrides};
-use crate::controls::Controls;
+use crate::controls::{Controls, Parts};
 use crate::error::DaemonError;
 use crate::logging::Log;
-use crate::metrics::{Counted, Endpoint, Metrics, Sampled};
+use crate::metrics::{Counted, Endpoint, Metrics};
 use crate::observers::Observers;
 use crate::server::Served;
 use crate::signals::{Ask, Signals};
@@ -46,9 +46,9 @@ const BLOCKING_THREADS: usize = 32;
 const IDLE_THREAD: Duration = Duration::from_secs(2);
 
 /// What the daemon says of itself.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The revision of the source it was built from, where whoever built it said so.
-const REVISION: &str = match option_env!("SHIMKEEPER_REVISION") {
+pub(crate) const REVISION: &str = match option_env!("SHIMKEEPER_REVISION") {
     Some(revision) => revision,
     None => "",
 };
@@ -162,39 +162,26 @@ impl Daemon {
         let limits = &config.limits;
         let gate = Gate::new(limits.connections, limits.connections_per_user);
         let calls = Calls::new(limits.calls_per_connection);
-        let adopted = Arc::default();
+        let parts = Parts { manager, store, gate, calls, started, adopted: Arc::default() };
         let metrics = counted.zip(endpoint).map(|(counted, endpoint)| {
-            let sampled = Sampled {
-                manager: manager.clone(),
-                store: store.clone(),
-                gate: gate.clone(),
-                calls: calls.clone(),
-                started,
-                adopted: Arc::clone(&adopted),
-                version: VERSION,
-                revision: REVISION,
-            };
-            let metrics = Metrics::new(&counted, sampled);
+            let metrics = Metrics::new(&counted, parts.clone());
             services = services.clone().observed(Arc::new(counted));
             (metrics, endpoint)
         });
-        let controls = Controls { sources, config, log, manager, store, gate, calls, started, adopted };
+        let controls = Controls { sources, config, log, parts };
         Ok(Self { signals, socket, _shims_socket: shims_socket, services, controls, metrics, spans })
     }
 
     async fn live(mut self) -> Result<(), DaemonError> {
         let controls = &mut self.controls;
         let stop = CancellationToken::new();
-        let gate = controls.gate.clone();
-        let served =
-            Served { api: self.services.api(), calls: controls.calls.clone(), spans: self.spans.clone() };
+        let Parts { manager, store, gate, calls, started, .. } = controls.parts.clone();
+        let served = Served { api: self.services.api(), calls: calls.clone(), spans: self.spans.clone() };
         {
             let mut serving = std::pin::pin!(server::serve(&self.socket, served, gate, stop.clone()));
             let mut watchdog = std::pin::pin!(notify::watchdog());
             let mut figures = std::pin::pin!(figures(self.metrics, stop.clone()));
-            let (quiet, store) = (controls.calls.clone(), controls.store.clone());
-            let mut tidying = std::pin::pin!(memory::give_back_when_quiet(&quiet, &store));
-            let manager = controls.manager.clone();
+            let mut tidying = std::pin::pin!(memory::give_back_when_quiet(&calls, &store));
             let mut adopted = std::pin::pin!(async {
                 let adoption = manager.adopted().await;
                 // Clients wait for the same, and are answered before memory is given back.
@@ -203,7 +190,7 @@ impl Daemon {
             });
             let mut is_adopted = false;
             notify::ready();
-            let boot = controls.started.elapsed();
+            let boot = started.elapsed();
             tracing::info!(address = %controls.config.grpc.address.display(), ?boot, "serving");
             loop {
                 tokio::select! {
@@ -224,7 +211,7 @@ impl Daemon {
                 }
             }
             stop.cancel();
-            leave(controls, &mut self.signals, serving).await;
+            leave(&controls.parts, &mut self.signals, serving).await;
         }
         if let Some(spans) = self.spans {
             spans.end().await;
@@ -235,9 +222,9 @@ impl Daemon {
 }
 
 /// Ends what is under way, each thing with its time; `serving` has been told to end.
-async fn leave(controls: &Controls, signals: &mut Signals, mut serving: Pin<&mut impl Future>) {
+async fn leave(parts: &Parts, signals: &mut Signals, mut serving: Pin<&mut impl Future>) {
     notify::stopping();
-    let calls = &controls.calls;
+    let calls = &parts.calls;
     tracing::info!(in_flight = calls.brief(), "stopping; tasks and shims live on");
     let mut is_over = false;
     let drained = async {
@@ -252,7 +239,7 @@ async fn leave(controls: &Controls, signals: &mut Signals, mut serving: Pin<&mut
         tracing::warn!(in_flight = calls.brief(), "calls are cut off");
     }
     // Those that wait for an exit are told, and subscribers get the end of their stream.
-    let left = timeout(LEAVING, controls.manager.clone().detach()).await;
+    let left = timeout(LEAVING, parts.manager.clone().detach()).await;
     if left.is_err() {
         tracing::warn!("leaving while files are still being written");
     }

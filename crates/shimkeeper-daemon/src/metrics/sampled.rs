@@ -2,8 +2,6 @@
 //! What is looked at when somebody asks: how many there are of what, at that moment. Waits for nobody.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -11,38 +9,23 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
-use shimkeeper::{Adoption, Care, HealthState, Manager, Verdict};
-use shimkeeper_store::Store;
+use shimkeeper::{Adoption, Care, HealthState, Verdict};
 
-use crate::accept::Gate;
-use crate::calls::Calls;
+use crate::controls::Parts;
+use crate::run::{REVISION, VERSION};
 
 const HEALTH: [HealthState; 4] =
     [HealthState::Healthy, HealthState::Slow, HealthState::Stuck, HealthState::Gone];
 
 const VERDICTS: [&str; 5] = ["adopted", "ended_while_away", "leaked", "dead", "unreachable"];
 
-/// Where the figures are.
-#[derive(Debug)]
-pub(crate) struct Sampled {
-    pub(crate) manager: Manager,
-    pub(crate) store: Store,
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) calls: Calls,
-    pub(crate) started: Instant,
-    /// How long the adoption took, once it is over.
-    pub(crate) adopted: Arc<OnceLock<Duration>>,
-    pub(crate) version: &'static str,
-    pub(crate) revision: &'static str,
-}
-
-impl Collector for Sampled {
+impl Collector for Parts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut sheet = Sheet(&mut encoder);
         sheet.gauges(
             "build_info",
             "What was built from which source; always 1",
-            [([("version", self.version), ("revision", self.revision)], 1.0)],
+            [([("version", VERSION), ("revision", REVISION)], 1.0)],
         )?;
         self.shims(&mut sheet)?;
         self.adoption(&mut sheet)?;
@@ -51,7 +34,7 @@ impl Collector for Sampled {
     }
 }
 
-impl Sampled {
+impl Parts {
     fn shims(&self, sheet: &mut Sheet<'_, '_>) -> fmt::Result {
         let census = self.manager.census();
         let pairs = Care::ALL.iter().flat_map(|care| HEALTH.iter().map(move |health| (*care, *health)));

@@ -45,17 +45,15 @@ async fn text() -> String {
     counted.dropped(Dropped::Stale);
     counted.called("/containerd.services.tasks.v1.Tasks/Kill", Code::NotFound, Duration::from_secs(1));
     counted.called("/containerd.services.tasks.v1.Tasks/Wait", Code::Ok, Duration::from_hours(1));
-    let sampled = Sampled {
+    let parts = Parts {
         manager: manager.clone(),
         store,
         gate: Gate::new(1, 1),
         calls: Calls::new(1),
         started: Instant::now(),
         adopted: Arc::default(),
-        version: "1",
-        revision: "r",
     };
-    let text = Metrics::new(&counted, sampled).text();
+    let text = Metrics::new(&counted, parts).text();
     manager.detach().await;
     text
 }
