@@ -208,29 +208,20 @@ impl Store {
         let asking = async {
             let turn = Arc::clone(&self.0.turn).acquire_owned().await.map_err(|_| stopped())?;
             let (this, (answer, answered)) = (self.clone(), oneshot::channel());
-            let work = Arc::new(Once::new(move || {
+            let mut work = Some(move || {
                 let _turn = turn;
                 let _ = answer.send(ask(&this));
-            }));
-            let there = Arc::clone(&work);
-            // Tokio panics if it has no thread and can get none, with the work in its queue.
-            if catch_unwind(AssertUnwindSafe(|| spawn_blocking(move || there.run()))).is_err() {
-                self.run_on_writer(work).await?;
+                Ok(())
+            });
+            // Tokio panics if it has no thread and can get none, with the work in its queue: who comes first does it.
+            let here = Arc::new(Mutex::new(move || work.take().map_or(Ok(()), |work| work())));
+            let there = Arc::clone(&here);
+            if catch_unwind(AssertUnwindSafe(|| spawn_blocking(move || lock(&there)()))).is_err() {
+                self.write_patiently(Room::NotNeeded, move |_| lock(&here)()).await?;
             }
             answered.await.map_err(|_| stopped())?
         };
         tokio::time::timeout(PATIENCE, asking).await.map_err(|_elapsed| self.silent("read", PATIENCE))?
-    }
-
-    async fn run_on_writer<F: FnOnce() + Send + 'static>(
-        &self,
-        work: Arc<Once<F>>,
-    ) -> Result<(), StoreError> {
-        let run = move |_: &mut Tx<'_>| {
-            work.run();
-            Ok(())
-        };
-        self.write_patiently(Room::NotNeeded, run).await
     }
 
     fn silent(&self, verb: &'static str, waited: Duration) -> StoreError {
@@ -261,7 +252,7 @@ impl Store {
     }
 
     fn reader(&self) -> MutexGuard<'_, Connection> {
-        self.0.reader.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.reader)
     }
 
     /// Has everybody who reads from the disk wait, as for a disk that hangs, for as long as what it answers is kept.
@@ -272,20 +263,8 @@ impl Store {
     }
 }
 
-/// Work that is done by whoever comes first to it.
-struct Once<F>(Mutex<Option<F>>);
-
-impl<F: FnOnce()> Once<F> {
-    fn new(work: F) -> Self {
-        Self(Mutex::new(Some(work)))
-    }
-
-    fn run(&self) {
-        let work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(work) = work {
-            work();
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The record that was found, if it is whole.
