@@ -72,6 +72,11 @@ impl Attaching {
         Expected(self.clone())
     }
 
+    /// Makes the lock ready once, for a runtime that is started right now: that is for longer than one takes to start up.
+    pub(crate) fn expect_soon(&self, scope: &Scope) {
+        drop(self.expect(scope));
+    }
+
     fn keep_ready(&self) {
         let mut attach = match AttachLock::of_this_thread() {
             Ok(attach) => attach,

@@ -155,9 +155,10 @@ pub(crate) async fn start(shim: &Arc<Shim>, process: &ProcessKey, limit: Limit) 
     crate::failpoint::hit("E2");
     let request = wire::StartRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned() };
     let deadline = until.cap(shim.deadlines().start);
-    // An exec joins the container's control groups now; the init is in them.
-    let _expected =
-        matches!(process, ProcessKey::Exec(_)).then(|| shim.env.attaching.expect(&shim.env.scope));
+    // An exec joins the container's control groups in a moment; the init is in them.
+    if matches!(process, ProcessKey::Exec(_)) {
+        shim.env.attaching.expect_soon(&shim.env.scope);
+    }
     match shim.call("Start", deadline, |c, call| async move { c.start(&call, &request).await }).await {
         Ok(answer) => {
             doubt.resolved();
