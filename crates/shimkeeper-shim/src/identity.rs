@@ -192,7 +192,7 @@ fn stat(pid: u32) -> Result<Option<Stat>, IdentityError> {
 
 /// A file of the kernel's, at most so much of it. Such files have no size, for which the standard library asks before it
 /// reads them in many small pieces.
-fn read_virtual(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_virtual(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(USUAL);
     fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use shimkeeper_core::{HasKind, Kind};
 
+use crate::identity::read_virtual;
+
 pub use mountinfo::{MountPoint, MountinfoError, parse_mountinfo};
 
 /// Why mounts could not be listed or removed.
@@ -134,7 +136,7 @@ fn unmount(mount: &Path, lazily: bool) -> Result<(), Errno> {
 
 /// Deepest first, and of several on one path the latest first.
 fn find(path: &Path, scope: Scope) -> Result<Vec<PathBuf>, MountError> {
-    let table = std::fs::read(TABLE).map_err(|source| MountError::Read { source })?;
+    let table = read_virtual(TABLE, u64::MAX).map_err(|source| MountError::Read { source })?;
     let table = parse_mountinfo(&table).map_err(|source| MountError::Parse { source })?;
     let mut found: Vec<PathBuf> = table
         .into_iter()

@@ -28,6 +28,13 @@ pub(super) struct People {
     killed: Rare<BTreeSet<ProcessKey>>,
 }
 
+impl People {
+    /// Who is never in a container's own control group.
+    fn strangers(&self) -> Vec<u32> {
+        self.shim.map(|shim| shim.pid).into_iter().chain([std::process::id()]).collect()
+    }
+}
+
 impl Shim {
     pub(crate) fn identity(&self) -> Option<ProcessIdentity> {
         lock(&self.people).shim
@@ -55,7 +62,8 @@ impl Shim {
 
     /// Holds on to the container's init, so that its death can be proven and its status read after.
     pub(crate) fn hold_init(&self, pidfd: Option<Pidfd>) {
-        let cgroup = pidfd.as_ref().and_then(|init| Cgroup::of(init, &self.strangers()));
+        let strangers = lock(&self.people).strangers();
+        let cgroup = pidfd.as_ref().and_then(|init| Cgroup::of(init, &strangers));
         let mut people = lock(&self.people);
         people.init = pidfd.map(Arc::new);
         if cgroup.is_some() {
@@ -85,8 +93,9 @@ impl Shim {
     /// Holds on to an init that was found, as [`Shim::hold_init`]. Its control group is found out by
     /// [`Shim::check_cgroup`], because no verdict needs it.
     pub(crate) fn hold_found(&self, init: Option<Pidfd>, recorded: Option<Cgroup>) {
+        let strangers = lock(&self.people).strangers();
         let cgroup = match (&init, &recorded) {
-            (Some(init), None) => Cgroup::of(init, &self.strangers()),
+            (Some(init), None) => Cgroup::of(init, &strangers),
             _ => None,
         };
         let mut people = lock(&self.people);
@@ -96,9 +105,9 @@ impl Shim {
     /// Finds out which control group is that of a container that was found, unless that is known: the one on record, as
     /// long as it can be the container's own and the init, if there is one, is in it.
     pub(crate) fn check_cgroup(&self) {
-        let strangers = self.strangers();
         let mut people = lock(&self.people);
         let Some(recorded) = people.recorded.take() else { return };
+        let strangers = people.strangers();
         let init = people.init.clone();
         let recorded = recorded.private_pids(&strangers).map(|pids| (pids, recorded));
         let has_init = |pids: &[u32]| init.as_ref().is_none_or(|init| pids.contains(&init.identity().pid));
@@ -109,11 +118,6 @@ impl Shim {
                 its_own.or(recorded.map(|(_, cgroup)| cgroup))
             }
         };
-    }
-
-    /// Who is never in a container's own control group.
-    fn strangers(&self) -> Vec<u32> {
-        self.identity().map(|shim| shim.pid).into_iter().chain([std::process::id()]).collect()
     }
 
     pub(crate) fn note_killed(&self, process: &ProcessKey) {
