@@ -11,6 +11,7 @@ mod daemon;
 mod error;
 mod figure;
 mod flood;
+mod floor;
 mod goals;
 mod hybrid;
 mod plane;

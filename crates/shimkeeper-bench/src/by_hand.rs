@@ -3,6 +3,7 @@
 //! shim, one after the other and blocking: no manager, no record, no second thought. It is the floor, not a rival:
 //! it would not notice a shim that lies, hangs or dies.
 
+mod container;
 mod sink;
 mod wire;
 
@@ -14,21 +15,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use prost::Message;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use shimkeeper_proto::containerd::runc::v1::Options;
-use shimkeeper_proto::containerd::task::v3 as task;
-use shimkeeper_proto::google::protobuf::{Any, Empty};
+use shimkeeper_proto::google::protobuf::Any;
 use shimkeeper_shim::{Address, BootstrapParams};
 
 use crate::error::BenchError;
 use crate::orphans;
 use crate::phase::{Laps, Phase};
 use crate::site::{NAMESPACE, Site};
+use container::{Container, INIT};
 use sink::EventSink;
 use wire::Wire;
+
+/// A container that runs, and what is executed in it.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    container: Container,
+    process: Bytes,
+}
 
 /// The script, and where the shims' events vanish.
 #[derive(Debug)]
@@ -47,52 +54,46 @@ impl ByHand {
     pub(crate) fn lifecycle(&self) -> Result<Laps, BenchError> {
         let (id, spec) = self.site.container();
         let mut laps = Laps::default();
-        let mut lap = Instant::now();
+        let mut container = self.create(id, &spec, &mut laps)?;
 
+        let mut lap = Instant::now();
+        container.start(INIT)?;
+        laps.lap(Phase::Start, &mut lap);
+
+        let status = container.wait(INIT)?;
+        laps.lap(Phase::Run, &mut lap);
+
+        container.delete(INIT)?;
+        let shim = container.end()?;
+        laps.lap(Phase::End, &mut lap);
+
+        orphans::collect(Some(shim));
+        if status == 0 { Ok(laps) } else { Err(BenchError::Status(status)) }
+    }
+
+    /// A container that runs until it is ended, for additional processes.
+    pub(crate) fn sleeper(&self) -> Result<Sleeper, BenchError> {
+        let (id, spec) = self.site.sleeper(false);
+        let mut container = self.create(id, &spec, &mut Laps::default())?;
+        container.start(INIT)?;
+        Ok(Sleeper { container, process: self.site.process(&["/bin/true"]) })
+    }
+
+    /// From no directory to a container that can be started.
+    fn create(&self, id: String, spec: &[u8], laps: &mut Laps) -> Result<Container, BenchError> {
+        let mut lap = Instant::now();
         let bundle = self.site.dirs.path().join("by-hand").join(&id);
-        let _log = make_bundle(&bundle, &spec).map_err(|e| BenchError::io("make a bundle", e))?;
+        let log = make_bundle(&bundle, spec).map_err(|e| BenchError::io("make a bundle", e))?;
         laps.lap(Phase::Bundle, &mut lap);
 
         let options = self.options();
         let params = self.launch(&id, &bundle, &options)?;
         laps.lap(Phase::Launch, &mut lap);
 
-        let mut wire = connect(&params)?;
+        let wire = connect(&params)?;
         laps.lap(Phase::Dial, &mut lap);
 
-        let create = task::CreateTaskRequest {
-            id: id.clone(),
-            bundle: bundle.to_string_lossy().into_owned(),
-            options: Some(options),
-            ..task::CreateTaskRequest::default()
-        };
-        let _: task::CreateTaskResponse = wire.call("Create", &create)?;
-        laps.lap(Phase::Create, &mut lap);
-
-        // Whom to wait for at the end; not measured, because a script that owns its shims knows it otherwise.
-        let shim: task::ConnectResponse = wire.call("Connect", &task::ConnectRequest { id: id.clone() })?;
-        let process = open_process(shim.shim_pid)?;
-
-        lap = Instant::now();
-        let init = String::new;
-        let _: task::StartResponse =
-            wire.call("Start", &task::StartRequest { id: id.clone(), exec_id: init() })?;
-        laps.lap(Phase::Start, &mut lap);
-
-        let exit: task::WaitResponse =
-            wire.call("Wait", &task::WaitRequest { id: id.clone(), exec_id: init() })?;
-        laps.lap(Phase::Run, &mut lap);
-
-        let _: task::DeleteResponse =
-            wire.call("Delete", &task::DeleteRequest { id: id.clone(), exec_id: init() })?;
-        // It may end faster than its answer gets out; that it has ended is seen below.
-        let _: Result<Empty, _> = wire.call("Shutdown", &task::ShutdownRequest { id, now: false });
-        wait_for(&process)?;
-        fs::remove_dir_all(&bundle).map_err(|e| BenchError::io("remove a bundle", e))?;
-        laps.lap(Phase::End, &mut lap);
-
-        orphans::collect(Some(shim.shim_pid));
-        if exit.exit_status == 0 { Ok(laps) } else { Err(BenchError::Status(exit.exit_status)) }
+        Container::create(wire, id, bundle, log, options, || laps.lap(Phase::Create, &mut lap))
     }
 
     /// So many of them, as many at once as may be; how long they took together.
@@ -149,6 +150,25 @@ impl ByHand {
     }
 }
 
+impl Sleeper {
+    /// One additional process: added, started, ended, removed; how long it took.
+    pub(crate) fn exec(&mut self, exec: &str) -> Result<Duration, BenchError> {
+        let began = Instant::now();
+        self.container.add(exec, self.process.clone())?;
+        self.container.start(exec)?;
+        let status = self.container.wait(exec)?;
+        self.container.delete(exec)?;
+        if status == 0 { Ok(began.elapsed()) } else { Err(BenchError::Status(status)) }
+    }
+
+    pub(crate) fn end(mut self) -> Result<(), BenchError> {
+        self.container.kill()?;
+        self.container.wait(INIT)?;
+        self.container.delete(INIT)?;
+        self.container.end().map(|shim| orphans::collect(Some(shim)))
+    }
+}
+
 /// The bundle, and the open end of the log that no shim starts without.
 fn make_bundle(bundle: &Path, spec: &[u8]) -> std::io::Result<fs::File> {
     fs::create_dir_all(bundle.join("rootfs"))?;
@@ -164,15 +184,4 @@ fn connect(params: &BootstrapParams) -> Result<Wire, BenchError> {
         _ => return Err(BenchError::Launch { said: format!("{params:?}") }),
     };
     Ok(Wire::new(stream.map_err(|e| BenchError::io("connect to the shim", e))?, params.api.service()))
-}
-
-fn open_process(pid: u32) -> Result<rustix::fd::OwnedFd, BenchError> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| BenchError::Launch { said: "no process id".to_owned() })?;
-    pidfd_open(pid, PidfdFlags::empty()).map_err(|e| BenchError::io("open the shim's process", e))
-}
-
-fn wait_for(process: &rustix::fd::OwnedFd) -> Result<(), BenchError> {
-    let mut fds = [PollFd::new(process, PollFlags::IN)];
-    poll(&mut fds, None).map(drop).map_err(|e| BenchError::io("wait for the shim", e))
 }

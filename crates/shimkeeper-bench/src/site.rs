@@ -53,6 +53,11 @@ impl Site {
         (id, spec.to_bytes())
     }
 
+    /// What an additional process of a container is told.
+    pub(crate) fn process(&self, args: &[&str]) -> Bytes {
+        TestSpec::new(&self.rootfs, "").process(args)
+    }
+
     fn new_id(&self) -> String {
         format!("c{}", self.next.fetch_add(1, Ordering::Relaxed))
     }

@@ -3,24 +3,24 @@
 //! after the other; with pauses, after which the kernel's locks are cold; 8 and 32 at once. Beside it the shim by hand:
 //! what is possible without a manager.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::against::error::AgainstError;
 use crate::against::figure::{Figure, Tally, Unit};
+use crate::against::floor::{Floor, costing};
 use crate::against::goals::BY_HAND;
-use crate::against::hybrid;
 use crate::against::program::Pairing;
 use crate::against::side::{Maker, Side, both, in_lanes, turn, turns};
-use crate::args::{Comparison, Target};
-use crate::by_hand::ByHand;
-use crate::site::Site;
+use crate::args::Comparison;
 use crate::stats::{count, millis};
 
 /// How many may be under way at once.
 const IN_FLIGHT: [usize; 2] = [8, 32];
 /// Longer than a grace period of the kernel's.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Our daemon's processor time beside the script's.
+const CPU_BY_HAND: &str = "lifecycle: CPU, daemon, beside the script by hand";
 
 /// The parts of a lifecycle.
 const PARTS: [&str; 6] = [
@@ -35,18 +35,18 @@ const PARTS: [&str; 6] = [
 pub(crate) async fn run(pairing: &Pairing, options: &Comparison) -> Result<Vec<Figure>, AgainstError> {
     let mut tally = Tally::default();
     let sides = both(pairing, options).await?;
-    let site = Arc::new(Site::new(&target(pairing, options))?);
-    let by_hand = ByHand::new(site.clone())?;
+    let floor = Floor::new(pairing, options)?;
     for side in turns(options.times(1, 1)) {
         lifecycle(&sides[side].maker(), &sides[side].daemon.new_id()).await?;
-        by_hand.lifecycle()?;
+        floor.script.lifecycle()?;
     }
     for round in 0..options.times(12, 1) {
         for side in turn(round) {
             one(side, &sides[side], &mut tally).await?;
         }
-        let floor = by_hand.lifecycle()?.total();
-        tally.note(1, BY_HAND, Unit::Millis, millis(floor));
+        let (laps, cost) = costing(|| floor.script.lifecycle())?;
+        tally.note(1, BY_HAND, Unit::Millis, millis(laps.total()));
+        tally.note(1, CPU_BY_HAND, Unit::Millis, cost);
     }
     for side in turns(options.times(5, 1)) {
         tokio::time::sleep(PAUSE).await;
@@ -55,30 +55,19 @@ pub(crate) async fn run(pairing: &Pairing, options: &Comparison) -> Result<Vec<F
         sides[side].quiet(0).await?;
     }
     for in_flight in IN_FLIGHT {
-        for side in turns(options.times(1, 1)) {
-            many(side, &sides[side], in_flight, options, &mut tally).await?;
-        }
-        for _ in 0..options.times(1, 1) {
+        for round in 0..options.times(1, 1) {
+            for side in turn(round) {
+                many(side, &sides[side], in_flight, options, &mut tally).await?;
+            }
             let total = total(in_flight, options);
-            let took = by_hand.many(in_flight, total)?;
+            let took = floor.script.many(in_flight, total)?;
             tally.note(1, &many_by_hand(in_flight), Unit::PerSecond, count(total) / took.as_secs_f64());
         }
     }
-    hybrid::tidy(&site.dirs.cgroup());
     for side in sides {
         side.close().await?;
     }
     Ok(tally.figures())
-}
-
-fn target(pairing: &Pairing, options: &Comparison) -> Target {
-    Target {
-        shim: pairing.shim.to_string_lossy().into_owned(),
-        runtime_binary: options.runtime_binary.clone(),
-        dir: options.state_dir.clone(),
-        always_reap: false,
-        no_overlap: false,
-    }
 }
 
 /// One by itself, and what it cost until nothing of it was left.
@@ -91,6 +80,7 @@ async fn one(index: usize, side: &Side, tally: &mut Tally) -> Result<(), Against
     tally.note(index, "lifecycle", Unit::Millis, total);
     if index == 0 {
         tally.note(0, BY_HAND, Unit::Millis, total);
+        tally.note(0, CPU_BY_HAND, Unit::Millis, used.daemon);
     }
     for (name, lap) in PARTS.into_iter().zip(laps.parts) {
         tally.note(index, name, Unit::Millis, lap);
