@@ -26,7 +26,8 @@ impl Bundle {
     }
 
     /// Makes it again, unless it is there, with these files in it; whether it was missing. Its spec, and what the shim had
-    /// put in it, are lost.
+    /// put in it, are lost. Its scratch directory is left as it is, there or not: that may be on a disk, and whoever needs
+    /// the bundle must not wait for one.
     ///
     /// # Errors
     /// [`BundleError::Fs`]; nothing was made then.
@@ -44,7 +45,6 @@ impl Bundle {
             let _ = remove_tree(&namespace, aside.as_ref());
             return Err(BundleError::Fs(error));
         }
-        namespace_dir(&self.dirs.root_tasks()?, &self.key)?.ensure_dir(self.key.id.as_str(), TRAVERSABLE)?;
         Ok(true)
     }
 

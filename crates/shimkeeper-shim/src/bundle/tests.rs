@@ -56,6 +56,19 @@ fn layout_and_modes_are_containerds() {
 }
 
 #[test]
+fn one_that_was_removed_is_made_again_without_its_scratch_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = prepared(dir.path());
+    let bundle = BundleDraft::create(&dirs, &key(), &SPEC).unwrap().keep();
+    fs::remove_dir_all(bundle.dir()).unwrap();
+    fs::remove_dir_all(dir.path().join("root")).unwrap();
+    assert!(bundle.make_again(&[("note", b"kept")]).unwrap() && !bundle.make_again(&[]).unwrap());
+    assert_eq!(fs::read(bundle.dir().join("note")).unwrap(), b"kept");
+    assert_eq!(fs::read_link(bundle.dir().join("work")).unwrap(), bundle.work_dir());
+    assert!(!dir.path().join("root").exists(), "its disk may hang");
+}
+
+#[test]
 fn without_a_spec_there_is_no_config() {
     let dir = tempfile::tempdir().unwrap();
     let dirs = prepared(dir.path());
