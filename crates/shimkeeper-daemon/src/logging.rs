@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The log: on standard error, in words or in objects, at a level that can be changed while the daemon runs.
 
+mod output;
+
 use std::io::IsTerminal as _;
 
 use tracing::level_filters::LevelFilter;
@@ -11,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt, reload};
 
 use crate::config::{Debug, Format, Level};
+use output::Output;
 
 /// Libraries below that say much about themselves and nothing about tasks.
 const CHATTY: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
@@ -25,7 +28,8 @@ impl Log {
     /// Starts logging. If somebody in this process does already, that stays as it is.
     pub(crate) fn start(debug: &Debug) -> Self {
         let (filter, handle) = reload::Layer::new(targets(debug.level));
-        let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+        let output = Output::new(std::io::stderr(), debug.format);
+        let lines = fmt::layer().with_writer(output).log_internal_errors(false);
         let lines = match debug.format {
             Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
             Format::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),

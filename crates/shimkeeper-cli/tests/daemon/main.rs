@@ -28,3 +28,4 @@ mod sockets;
 mod specs;
 mod streams;
 mod support;
+mod unread_log;
