@@ -101,6 +101,8 @@ impl Kind {
             | E::BrokenPipe
             | E::NotConnected => Self::Unavailable,
             E::ResourceBusy | E::DirectoryNotEmpty => Self::FailedPrecondition,
+            // ENXIO: nobody is at the other end of a FIFO.
+            _ if error.raw_os_error() == Some(6) => Self::Unavailable,
             // ENFILE and EMFILE: no file descriptors; EAGAIN from clone: no processes.
             _ if matches!(error.raw_os_error(), Some(23 | 24 | 11)) => Self::ResourceExhausted,
             _ => {
@@ -142,6 +144,11 @@ mod tests {
         }
         assert_eq!(Kind::from_code(0), Kind::Unknown);
         assert_eq!(Kind::from_code(99), Kind::Unknown);
+    }
+
+    #[test]
+    fn a_fifo_without_a_reader_is_unavailable() {
+        assert_eq!(Kind::of_io(&std::io::Error::from_raw_os_error(6)), Kind::Unavailable);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use shimkeeper_proto::containerd::task::v3::{CreateTaskRequest, DeleteRequest};
 use tokio_util::sync::CancellationToken;
 
 use crate::env::Env;
-use crate::error::{Error, Refused, Step};
+use crate::error::{Error, Step};
 use crate::launching::{self, Launched, Order, withdrawable};
 use crate::machine::Fate;
 use crate::phases::Phase;
@@ -59,9 +59,8 @@ pub(crate) async fn create(
 
 async fn transact(env: Arc<Env>, request: CreateTask, gave_up: &CancellationToken) -> Result<Made, Error> {
     let checked = oci::check(&request.spec).map_err(|e| Error::new(Step::Check, e))?;
-    if let Some(path) = request.missing_checkpoint() {
-        return Err(Error::new(Step::Check, Refused::NoCheckpoint { path }));
-    }
+    request.check_checkpoint(&env).await?;
+    request.stdio.make_file(&env).await?;
     let order = Order {
         role: Role::Task,
         key: &request.key,

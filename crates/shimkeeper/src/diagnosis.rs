@@ -11,6 +11,7 @@ use serde_json::Value;
 use shimkeeper_core::{HasKind as _, Kind, ProcessKey};
 use shimkeeper_shim::{Bundle, LaunchError};
 
+use crate::env::Env;
 use crate::error::{Cause, Error};
 use crate::oci::{CommandLookup, find_command};
 use crate::shim::Shim;
@@ -56,18 +57,20 @@ pub(crate) const DISK_FULL_HINT: &str = "make room on the file systems of the st
 const LITTLE_ROOM: u64 = 64 << 10;
 
 /// What a shim that failed to launch says of the reason.
-pub(crate) fn of_launch(error: &Error, state: &Path) -> Option<Diagnosis> {
-    match error.cause() {
-        Cause::Launch(launch @ LaunchError::Exit { .. }) => Some(Diagnosis::DiskFull)
-            .filter(|_| tells_of_a_full_disk(&launch.to_string()) || has_little_room(state)),
-        _ => None,
-    }
+pub(crate) async fn of_launch(env: &Env, error: &Error) -> Option<Diagnosis> {
+    let Cause::Launch(launch @ LaunchError::Exit { .. }) = error.cause() else { return None };
+    let is_full = tells_of_a_full_disk(&launch.to_string()) || has_little_room(env).await;
+    is_full.then_some(Diagnosis::DiskFull)
 }
 
 /// Runtimes do not always say that it was the disk: runc's "unable to store init state: %!w(<nil>)" is all there is.
-fn has_little_room(state: &Path) -> bool {
+async fn has_little_room(env: &Env) -> bool {
+    let state = env.dirs.state().to_owned();
     // A file system without blocks has no use for room.
-    rustix::fs::statvfs(state).is_ok_and(|fs| fs.f_blocks > 0 && fs.f_bavail * fs.f_frsize < LITTLE_ROOM)
+    let look = move || {
+        rustix::fs::statvfs(&state).is_ok_and(|fs| fs.f_blocks > 0 && fs.f_bavail * fs.f_frsize < LITTLE_ROOM)
+    };
+    env.in_time(look).await.unwrap_or(false)
 }
 
 fn tells_of_a_full_disk(text: &str) -> bool {
@@ -84,14 +87,13 @@ pub(crate) async fn explain(shim: &Shim, process: &ProcessKey, error: Error) -> 
         ProcessKey::Exec(_) => None,
         ProcessKey::Init => {
             let bundle = shim.bundle.clone();
-            shim.env.scope.spawn_blocking(move || Command::of(&bundle)?.find()).await.ok().flatten()
+            shim.env.in_time(move || Command::of(&bundle)?.find()).await.ok().flatten()
         }
     };
-    let unsaid = || {
-        let is_unclear = call.kind() == Kind::Unknown && has_little_room(shim.env.dirs.state());
-        is_unclear.then_some(Diagnosis::DiskFull)
+    let found = match diagnose(&text, lookup.as_ref()) {
+        None if call.kind() == Kind::Unknown && has_little_room(&shim.env).await => Some(Diagnosis::DiskFull),
+        found => found,
     };
-    let found = diagnose(&text, lookup.as_ref()).or_else(unsaid);
     error.diagnosed(found)
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all shims of a manager share: its directories, its way of launching, its registry, exchange and tasks.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use shimkeeper_core::{HasKind, Incarnation, TaskKey};
 use shimkeeper_events::{Envelope, Exchange};
 use shimkeeper_shim::{BootId, DialectMemory, LaunchContext, Logs, Runtime, SearchPath, StateDirs};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::attaching::Attaching;
@@ -139,6 +141,18 @@ impl Env {
     /// Whether the `delete` action of a shim with this binary runs after a clean end, too.
     pub(crate) fn always_reaps(&self, binary: &Path) -> bool {
         self.config.always_reap || self.always_reaped.iter().any(|runtime| runtime.has_binary(binary))
+    }
+
+    /// Has a thread for what blocks look at files that are where somebody else said, which may be on a disk that hangs;
+    /// waits for that as long as a launch may take.
+    ///
+    /// # Cancel safety
+    /// Once it was polled, it happens; only its result is lost.
+    pub(crate) async fn in_time<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        Ok(timeout(self.deadlines.now().launch, self.scope.spawn_blocking(work)).await??)
     }
 
     /// Where the bundles of this role are.

@@ -206,7 +206,7 @@ pub(crate) async fn launch(mut draft: Draft, gave_up: &CancellationToken) -> Res
     match withdrawable(gave_up, &draft.env.clone(), Box::pin(launch_and_dial(&mut draft))).await {
         Ok(dialed) => Box::pin(supervise(draft, dialed)).await,
         Err(error) => {
-            let found = diagnosis::of_launch(&error, draft.env.dirs.state());
+            let found = diagnosis::of_launch(&draft.env, &error).await;
             let error = error.diagnosed(found).at_shim(draft.binary.path()).with_shim_log(draft.log.tail());
             if let Cause::Launch(error) = error.cause() {
                 draft.announced = error.announced().map(|params| params.address.clone());

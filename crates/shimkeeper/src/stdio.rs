@@ -7,11 +7,12 @@
 mod input;
 mod output;
 
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use shimkeeper_core::ProcessKey;
 use tokio::net::unix::pipe;
 
@@ -21,6 +22,7 @@ pub use output::OutputPipe;
 pub(crate) use input::Inlet;
 pub(crate) use output::Spill;
 
+use crate::env::Env;
 use crate::error::{Error, Step};
 use crate::shim::Shim;
 
@@ -108,6 +110,22 @@ impl StdioPaths {
 }
 
 impl Stdio {
+    /// Makes the file that output goes to, if it goes to one, on whatever disk that is.
+    ///
+    /// # Cancel safety
+    /// Yes: the file may be there all the same.
+    pub(crate) async fn make_file(&self, env: &Env) -> Result<(), Error> {
+        let Self::File(path) = self else { return Ok(()) };
+        let there = path.clone();
+        let make = move || {
+            // Not to wait for a reader, should it be a FIFO.
+            let flags = OFlags::NONBLOCK.bits().cast_signed();
+            File::options().append(true).create(true).custom_flags(flags).open(there).map(drop)
+        };
+        let opened = env.in_time(make).await.flatten();
+        opened.map_err(|e| Error::io(Step::Stdio, "open", path, e))
+    }
+
     /// Makes and opens what this needs, for a process of the bundle in `bundle`.
     pub(crate) fn prepare(&self, bundle: &Path, process: &ProcessKey) -> Result<Prepared, Error> {
         let (stdin, stdout, stderr, terminal) = match self {
@@ -118,8 +136,6 @@ impl Stdio {
             Self::File(path) => {
                 // The shim runs in another directory.
                 let path = std::path::absolute(path).map_err(|e| Error::io(Step::Stdio, "find", path, e))?;
-                let open = std::fs::File::options().append(true).create(true).open(&path);
-                open.map_err(|e| Error::io(Step::Stdio, "open", &path, e))?;
                 // A plain path twice, spelled in two ways. A `file://` URI, or the same text twice, makes containerd's
                 // shims share one descriptor, which they close when the first output ends, with the rest of the second.
                 let stdout = path.display().to_string();

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use shimkeeper_core::{Any, Mount, SandboxId, TaskKey};
 
+use crate::env::Env;
+use crate::error::{Error, Refused, Step};
 use crate::runc::{self, RuncOptions};
 use crate::stdio::Stdio;
 
@@ -115,11 +117,21 @@ impl CreateTask {
         self
     }
 
-    /// The checkpoint it is to be restored from, if that is none.
-    pub(crate) fn missing_checkpoint(&self) -> Option<PathBuf> {
-        let path = Path::new(&self.checkpoint);
-        let is_one = self.checkpoint.is_empty() || (path.is_absolute() && path.is_dir());
-        (!is_one).then(|| path.to_owned())
+    /// Fails if it is to be restored from what is no checkpoint.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub(super) async fn check_checkpoint(&self, env: &Env) -> Result<(), Error> {
+        if self.checkpoint.is_empty() {
+            return Ok(());
+        }
+        let path = PathBuf::from(&self.checkpoint);
+        let there = path.clone();
+        match env.in_time(move || there.is_absolute() && there.is_dir()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::new(Step::Check, Refused::NoCheckpoint { path })),
+            Err(source) => Err(Error::io(Step::Check, "look for", path, source)),
+        }
     }
 }
 

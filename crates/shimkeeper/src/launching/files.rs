@@ -5,12 +5,10 @@
 //! seen to on a thread for what blocks, and not waited for longer than a launch may take. A bundle that is made too late
 //! for that is removed by whoever made it.
 
-use std::io;
 use std::sync::Arc;
 
 use shimkeeper_core::TaskKey;
 use shimkeeper_shim::{BundleDraft, BundleError, BundleSpec, Runtime, ShimBinary, resolve};
-use tokio::time::timeout;
 
 use super::undo::UndoBundle;
 use crate::adopt;
@@ -33,7 +31,7 @@ pub(crate) async fn find(env: &Arc<Env>, runtime: Runtime) -> Result<ShimBinary,
     let name = runtime.to_string();
     let env_there = env.clone();
     let work = move || Wanted::Runtime(runtime).found(&env_there);
-    in_time(env, work).await.unwrap_or_else(|source| Err(Error::io(Step::Resolve, "find", name, source)))
+    env.in_time(work).await.unwrap_or_else(|source| Err(Error::io(Step::Resolve, "find", name, source)))
 }
 
 /// Finds the binary, if that is still to be done, and makes the bundle, which has the id from then on; with no binary
@@ -55,7 +53,7 @@ pub(super) async fn find_and_make_bundle(
         let draft = BundleDraft::create(env_there.dirs_of(role), &key_there, &spec);
         Ok((binary, draft.map_err(|e| Error::new(Step::Bundle, e))?))
     };
-    let made = in_time(env, work).await;
+    let made = env.in_time(work).await;
     match made.unwrap_or_else(|source| Err(Error::io(Step::Bundle, "make", name, source))) {
         Ok((binary, draft)) => {
             let bundle = Arc::new(draft.keep());
@@ -68,14 +66,6 @@ pub(super) async fn find_and_make_bundle(
             Err(error)
         }
     }
-}
-
-/// Has a thread for what blocks do it, and waits for that as long as a launch may take.
-async fn in_time<T: Send + 'static>(
-    env: &Arc<Env>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<T> {
-    Ok(timeout(env.deadlines.now().launch, env.scope.spawn_blocking(work)).await??)
 }
 
 // === impl Wanted ===

@@ -48,6 +48,7 @@ pub(super) async fn exec(shim: &Arc<Shim>, exec: ExecTask, limit: Limit) -> Resu
         return Err(about(Error::new(Step::Check, Refused::ExecNamedLikeTask)));
     }
     oci::check_process(&exec.process).map_err(|e| about(Error::new(Step::Check, e)))?;
+    exec.stdio.make_file(&shim.env).await.map_err(about)?;
     shim.ledger.add_exec(&exec.id).map_err(|r| about(Error::new(Step::Call("Exec"), r)))?;
     let prepared = exec.stdio.prepare(&shim.bundle.dir(), &key).inspect_err(|_| {
         shim.ledger.remove_exec(&exec.id);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Standard input and output through pipes, and that nothing of them stays.
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use shimkeeper::{Kind, Stdio};
 use shimkeeper_testkit::{Act, Method, Script, When};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::bench::{Bench, PATIENCE, end, exec_request, kill_shim, request};
+use crate::bench::{Bench, PATIENCE, chain, end, exec_request, kill_shim, request};
 use crate::oracle;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,6 +26,30 @@ async fn output_is_read_to_its_end() {
     let mut complained = String::new();
     timeout(PATIENCE, io.stderr.as_mut().unwrap().read_to_string(&mut complained)).await.unwrap().unwrap();
     assert_eq!(complained, "");
+    bench.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fifo_that_nobody_reads_is_no_file_for_output_and_not_waited_for() {
+    let bench = Bench::new().await;
+    let fifo = bench.dirs.path().join("unread");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let output = Stdio::File(fifo.clone());
+
+    let request = request("one", &["sleep"], &Script::new()).stdio(output.clone());
+    let error = timeout(PATIENCE, bench.manager.create(request)).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{}", chain(&error));
+
+    let task = bench.honest("one", &["sleep"]).await;
+    task.start().await.unwrap();
+    let adding = task.exec(exec_request("late", &["sleep"]).stdio(output));
+    let error = timeout(PATIENCE, adding).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{}", chain(&error));
+    let exec = task.exec(exec_request("late", &["sleep"])).await.expect("the id is free");
+    exec.delete().await.unwrap();
+
+    std::fs::remove_file(fifo).unwrap();
+    end(&task).await;
     bench.is_clean();
 }
 
