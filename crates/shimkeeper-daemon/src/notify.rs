@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the service manager is told. Without one, nothing; and its not listening stops nobody.
 
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -37,7 +41,20 @@ pub(crate) async fn watchdog() {
 }
 
 fn send(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+    if let Err(error) = try_send(state) {
         tracing::warn!(%error, "the service manager cannot be told anything");
     }
+}
+
+/// Waits for nothing: of a service manager that reads no more, as systemd once it has crashed, the socket is full soon.
+fn try_send(state: &[NotifyState<'_>]) -> io::Result<()> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
+        None => socket.connect(&path)?,
+    }
+    let text = state.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    socket.send(text.as_bytes()).map(drop)
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use shimkeeper_testkit::TestDirs;
 
+use crate::crowd::serves;
 use crate::support::{BINARY, Daemon, PATIENCE, flags, limited, mode, output, plain, until};
 
 #[test]
@@ -131,6 +132,17 @@ fn the_watchdog_is_fed() {
     daemon.heard("WATCHDOG=1");
     daemon.heard("WATCHDOG=1");
     assert!(begun.elapsed() < PATIENCE);
+}
+
+#[test]
+fn a_service_manager_that_hears_no_more_stops_nobody() {
+    let daemon = Daemon::start_as(|dirs| {
+        let mut command = plain(dirs);
+        command.env("WATCHDOG_USEC", "10000");
+        command
+    });
+    daemon.logged("the service manager cannot be told anything");
+    assert!(serves(&daemon));
 }
 
 #[test]
