@@ -30,6 +30,9 @@ use container::{Container, INIT};
 use sink::EventSink;
 use wire::Wire;
 
+/// The longest that a shim may take to answer.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 /// A container that runs, and what is executed in it.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
@@ -183,5 +186,8 @@ fn connect(params: &BootstrapParams) -> Result<Wire, BenchError> {
         Address::Unix(path) => UnixStream::connect(path),
         _ => return Err(BenchError::Launch { said: format!("{params:?}") }),
     };
-    Ok(Wire::new(stream.map_err(|e| BenchError::io("connect to the shim", e))?, params.api.service()))
+    let io = |e| BenchError::io("connect to the shim", e);
+    let stream = stream.map_err(io)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(io)?;
+    Ok(Wire::new(stream, params.api.service()))
 }
