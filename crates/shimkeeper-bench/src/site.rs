@@ -12,6 +12,9 @@ use shimkeeper_testkit::{Script, TestDirs, TestSpec, deps};
 use crate::args::Target;
 use crate::error::BenchError;
 
+/// What the process of an exec is called on the wire.
+pub(crate) const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+
 /// The namespace of every task.
 pub(crate) const NAMESPACE: &str = "bench";
 

@@ -26,7 +26,6 @@ use Beside::{Any, Newest, Oldest};
 use Goal::{AtMost, RatioAtLeast, RatioAtMost};
 
 pub(crate) const BY_HAND: &str = "lifecycle, beside the shim by hand";
-pub(crate) const EXEC_BY_HAND: &str = "exec, beside the shim by hand";
 
 const GOALS: [(&str, Beside, Goal); 39] = [
     ("lifecycle", Newest, RatioAtMost(0.75)),

@@ -13,12 +13,10 @@ use shimkeeper_proto::google::protobuf::{Any, Empty};
 
 use super::wire::Wire;
 use crate::error::BenchError;
+use crate::site::PROCESS;
 
 /// What the first process of a container is called among its processes.
 pub(super) const INIT: &str = "";
-
-/// What the process of an exec is called on the wire.
-const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 
 /// A container whose shim answers.
 #[derive(Debug)]

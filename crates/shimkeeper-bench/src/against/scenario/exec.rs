@@ -9,14 +9,13 @@ use shimkeeper_proto::google::protobuf::Any;
 use crate::against::error::AgainstError;
 use crate::against::figure::{Figure, Tally, Unit};
 use crate::against::floor::{Floor, costing};
-use crate::against::goals::EXEC_BY_HAND;
 use crate::against::program::Pairing;
 use crate::against::side::{Side, both, turn};
 use crate::args::Comparison;
+use crate::site::PROCESS;
 use crate::stats::millis;
 
-/// What the process of an exec is called on the wire.
-const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+const BY_HAND: &str = "exec, beside the shim by hand";
 
 /// Our daemon's processor time beside the script's.
 const CPU_BY_HAND: &str = "exec: CPU, daemon, beside the script by hand";
@@ -31,16 +30,15 @@ pub(crate) async fn run(pairing: &Pairing, options: &Comparison) -> Result<Vec<F
         ids.push(side.fill(1).await?);
     }
     let floor = Floor::new(pairing, options)?;
-    // Other shims than containerd's may not tell an end to who asks for it after it: the script would wait for ever.
-    let mut sleeper =
-        options.shim.is_none().then(|| floor.script.sleeper()).transpose().map_err(AgainstError::from)?;
+    // Other shims than containerd's may not tell an end to who asks for it after it: the script would wait in vain.
+    let mut sleeper = options.shim.is_none().then(|| floor.script.sleeper()).transpose()?;
     for round in 0..options.times(20, 2) {
         for side in turn(round) {
             one(side, &sides[side], &ids[side][0], round, sleeper.is_some(), &mut tally).await?;
         }
         if let Some(sleeper) = &mut sleeper {
             let (took, cost) = costing(|| sleeper.exec(&format!("e{round}")))?;
-            tally.note(1, EXEC_BY_HAND, Unit::Millis, millis(took));
+            tally.note(1, BY_HAND, Unit::Millis, millis(took));
             tally.note(1, CPU_BY_HAND, Unit::Millis, cost);
         }
     }
@@ -85,7 +83,7 @@ async fn one(
     tally.note(index, "exec: CPU, daemon", Unit::Millis, used.daemon);
     tally.note(index, "exec: CPU, all", Unit::Millis, used.all);
     if index == 0 && has_floor {
-        tally.note(0, EXEC_BY_HAND, Unit::Millis, took);
+        tally.note(0, BY_HAND, Unit::Millis, took);
         tally.note(0, CPU_BY_HAND, Unit::Millis, used.daemon);
     }
     Ok(())
