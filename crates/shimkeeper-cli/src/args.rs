@@ -13,6 +13,7 @@ use crate::client::args::process::{ByDaemonArgs, KeepingArgs};
 use crate::daemon::{ConfigArgs, DaemonCommand};
 use crate::handbook::{CompletionsArgs, ManArgs};
 use crate::kept::driver::DriverArgs;
+use crate::output::Output;
 use crate::run::mounts_arg::{parse_mount, parse_volume};
 use crate::run::units::{parse_cpus, parse_duration, parse_size};
 use crate::store::args::{ContainerdArgs, StoreArgs};
@@ -55,6 +56,9 @@ kept by `run --no-cleanup` are deleted too. Directories given with --state and -
 Exit code:
   0 when all that could be done is done, also when something is kept; 125 when something failed.";
 
+/// The runtime that is everywhere.
+pub(crate) const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
+
 /// The host side of the containerd shim protocol.
 #[derive(Debug, Parser)]
 #[command(name = "shimkeeper", version, max_term_width = 110)]
@@ -89,16 +93,6 @@ pub(crate) enum Command {
     /// Keep the output of a container; for shims
     #[command(name = crate::kept::DRIVER, hide = true)]
     LogDriver(DriverArgs),
-}
-
-/// How the result is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    // Plain comments: a description of each value would turn the whole help into its long form.
-    // In words; of a run only what goes wrong.
-    Text,
-    // One JSON object when everything is over.
-    Json,
 }
 
 /// Which network the container sees.
@@ -245,6 +239,13 @@ pub(crate) struct RuntimeArgs {
     /// Keep the stopped container with its shim and its files, and say where they are
     #[arg(long, conflicts_with = "by_daemon")]
     pub(crate) no_cleanup: bool,
+}
+
+impl RuntimeArgs {
+    /// The shim that is wanted.
+    pub(crate) fn name(&self) -> &str {
+        self.runtime.as_deref().unwrap_or(DEFAULT_RUNTIME)
+    }
 }
 
 // What is told about it.

@@ -4,10 +4,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use crate::failure::{Failure, told};
 
 const COMPLETIONS_EXAMPLES: &str = "\
@@ -39,8 +38,7 @@ pub(crate) struct ManArgs {
 }
 
 /// Prints what a shell needs to complete the command line; answers the exit code.
-pub(crate) fn completions(args: &CompletionsArgs) -> u8 {
-    let mut command = Cli::command();
+pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> u8 {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut script);
@@ -50,9 +48,9 @@ pub(crate) fn completions(args: &CompletionsArgs) -> u8 {
 }
 
 /// Writes the manual pages; answers the exit code.
-pub(crate) fn man(args: &ManArgs) -> u8 {
+pub(crate) fn man(args: &ManArgs, command: Command) -> u8 {
     let written =
-        std::fs::create_dir_all(&args.dir).and_then(|()| clap_mangen::generate_to(Cli::command(), &args.dir));
+        std::fs::create_dir_all(&args.dir).and_then(|()| clap_mangen::generate_to(command, &args.dir));
     told(written.map_err(|error| {
         let what = format!("write manual pages to {}", args.dir.display());
         Failure::io(what, &error, "choose a directory that you may write to")
@@ -61,14 +59,17 @@ pub(crate) fn man(args: &ManArgs) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::args::Cli;
     use crate::failure::EXIT_FAILURE;
 
     #[test]
     fn there_is_a_page_for_every_command_that_is_shown() {
         let dir = tempfile::tempdir().unwrap();
         let pages = dir.path().join("man/man1");
-        assert_eq!(man(&ManArgs { dir: pages.clone() }), 0);
+        assert_eq!(man(&ManArgs { dir: pages.clone() }, Cli::command()), 0);
         for command in Cli::command().get_subcommands() {
             let page = pages.join(format!("shimkeeper-{}.1", command.get_name()));
             assert_eq!(page.exists(), !command.is_hide_set(), "{}", page.display());
@@ -78,7 +79,7 @@ mod tests {
 
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        assert_eq!(man(&ManArgs { dir: file.join("below") }), EXIT_FAILURE);
+        assert_eq!(man(&ManArgs { dir: file.join("below") }, Cli::command()), EXIT_FAILURE);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod failure;
 mod foreground;
 mod handbook;
 mod kept;
+mod output;
 mod private_dirs;
 mod run;
 mod store;
@@ -36,8 +37,8 @@ fn main() -> ExitCode {
         // It has a runtime of its own, once it knows its configuration.
         Command::Daemon(args) => return ExitCode::from(daemon::daemon(&args)),
         Command::Config(args) => return ExitCode::from(daemon::config(&args)),
-        Command::Completions(args) => return ExitCode::from(handbook::completions(&args)),
-        Command::Man(args) => return ExitCode::from(handbook::man(&args)),
+        Command::Completions(args) => return ExitCode::from(handbook::completions(&args, Cli::command())),
+        Command::Man(args) => return ExitCode::from(handbook::man(&args, Cli::command())),
         other => other,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -17,7 +17,7 @@ pub(crate) mod units;
 
 use shimkeeper_core::{Kind, TaskKey};
 
-use crate::args::RunArgs;
+use crate::args::{DEFAULT_RUNTIME, RunArgs};
 use crate::failure::{EXIT_FAILURE, Failure, say};
 use crate::foreground::signals::Signals;
 use crate::foreground::terminal;
@@ -25,9 +25,6 @@ use crate::private_dirs::{PREFIX, unique_name};
 use dirs::RunDirs;
 use report::{Report, Reporter};
 use session::Plan;
-
-/// The runtime that is everywhere.
-pub(crate) const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
 
 pub(crate) const ID_HINT: &str = "use letters and digits, joined by single '.', '_' or '-', 76 at most";
 
@@ -43,7 +40,7 @@ pub(crate) async fn run(args: &RunArgs) -> u8 {
     // The container's id, unless it was given one, and its private directory.
     let unique = unique_name(PREFIX);
     let id = args.name.as_deref().unwrap_or(&unique);
-    let runtime = args.runtime.runtime.as_deref().unwrap_or(DEFAULT_RUNTIME);
+    let runtime = args.runtime.name();
     let mut report = Report::new(&args.namespace, id, runtime, args.runtime.runtime_binary.as_deref());
     let mut failures = Vec::new();
     if let Err(failure) = execute(args, id, &unique, &mut report, &mut failures).await {

@@ -16,8 +16,8 @@ use std::io::Write as _;
 use serde::Serialize;
 use shimkeeper::{Exit, Status, TaskKey, Verdict};
 
-use crate::args::Output;
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::private_dirs::PrivateDir;
 use crate::run::report::ExitReport;
 

@@ -8,11 +8,10 @@ use shimkeeper_proto::containerd::services::namespaces::v1::ListNamespacesReques
 use shimkeeper_proto::google::protobuf::Empty;
 use shimkeeper_proto::shimkeeper::v1::{AdoptionRequest, ShimsRequest};
 
-use super::args::ServerArgs;
 use super::print;
-use super::server::{Server, ask, ask_if_served};
-use crate::args::Output;
+use super::server::{Server, ServerArgs, ask, ask_if_served};
 use crate::failure::Failure;
+use crate::output::Output;
 
 #[derive(Debug, Serialize)]
 struct Versions {

@@ -4,15 +4,13 @@
 pub(crate) mod process;
 pub(crate) mod watch;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use shimkeeper_core::Namespace;
 
 use super::filter::{Filter, parse_filter};
+use super::server::{InNamespace, ServerArgs};
 use super::signal::parse_signal;
-use crate::args::Output;
 use crate::run::units::parse_duration;
 use process::{AttachArgs, ExecArgs};
 use watch::{EventsArgs, LogsArgs, StatsArgs, TopArgs};
@@ -76,25 +74,6 @@ pub(crate) enum ClientCommand {
     Info(ServerArgs),
     /// Show the versions of this command and of a daemon
     Version(ServerArgs),
-}
-
-// Which daemon, and how it is told.
-#[derive(Debug, Args)]
-pub(crate) struct ServerArgs {
-    /// The daemon's socket [default: $CONTAINERD_ADDRESS, or /run/shimkeeper/shimkeeper.sock]
-    #[arg(long, value_name = "SOCKET", env = super::server::ADDRESS)]
-    pub(in crate::client) address: Option<PathBuf>,
-    /// In words, or as JSON
-    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub(in crate::client) output: Output,
-}
-
-// In which namespace.
-#[derive(Debug, Args)]
-pub(crate) struct InNamespace {
-    /// The namespace the containers are in
-    #[arg(short, long, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "default")]
-    pub(in crate::client) namespace: Namespace,
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,6 @@ use super::logs::source::Source;
 use super::process;
 use super::server::Server;
 use super::{fifos, print};
-use crate::args::Output;
 use crate::failure::{Failure, say};
 use crate::foreground::exit_code;
 use crate::foreground::leave::Keys;
@@ -23,6 +22,7 @@ use crate::foreground::signals::Signals;
 use crate::foreground::supervise::{Ending, Stake, Streams, Supervisor};
 use crate::foreground::terminal::RawMode;
 use crate::kept::{Begin, Stream};
+use crate::output::Output;
 use crate::run::report::ExitReport;
 
 /// What is read ahead of our own output.

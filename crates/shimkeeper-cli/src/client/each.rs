@@ -8,8 +8,8 @@ use super::find::Found;
 use super::patience::{Progress, patiently};
 use super::print::{self, ErrorReport};
 use super::server::Server;
-use crate::args::Output;
 use crate::failure::{EXIT_FAILURE, Failure};
+use crate::output::Output;
 
 /// ```json
 /// {"schema":"shimkeeper.stop/1","done":["web"],"failed":[{"id":"db","error":{"kind":"…","message":"…","hint":"…"}}]}

@@ -16,8 +16,8 @@ use tonic::Streaming;
 use super::args::watch::EventsArgs;
 use super::print;
 use super::server::{Server, ask, refused};
-use crate::args::Output;
 use crate::failure::{Failure, say};
+use crate::output::Output;
 
 /// ```json
 /// {"schema":"shimkeeper.event/1","sequence":7,"at":"…","namespace":"default","topic":"/tasks/exit",

@@ -17,9 +17,9 @@ use super::front::Front;
 use super::process::Process;
 use super::server::{Server, ask};
 use super::{launch, print};
-use crate::args::Output;
 use crate::failure::Failure;
 use crate::foreground::{exit_code, terminal};
+use crate::output::Output;
 use crate::private_dirs::unique_name;
 use crate::run::report::ExitReport;
 

@@ -13,8 +13,8 @@ use super::find::{self, Found};
 use super::print;
 use super::server::{Server, ask_if_served, unless};
 use super::view::{Summary, TaskView};
-use crate::args::Output;
 use crate::failure::{EXIT_FAILURE, Failure};
+use crate::output::Output;
 
 #[derive(Debug, Serialize)]
 struct Inspected<'a> {

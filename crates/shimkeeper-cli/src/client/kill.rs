@@ -6,8 +6,10 @@ use shimkeeper_proto::containerd::services::tasks::v1::{KillRequest, PauseTaskRe
 use super::args::{KillArgs, TargetArgs};
 use super::each::each;
 use super::server::{Server, ask};
-use super::stop::TAKE_SIGNAL;
 use crate::failure::Failure;
+
+/// What is waited for, as it is told.
+pub(super) const TAKE_SIGNAL: &str = "waiting for its shim to take the signal";
 
 pub(super) async fn kill(args: &KillArgs) -> Result<u8, Failure> {
     let (signal, all) = (args.signal, args.all);

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Labels as people write them. What a daemon takes for one is the daemon's to say.
+//! Labels: ours, and as people write them. What a daemon takes for one is the daemon's to say.
+
+/// Where the output goes: the URI that the shim is told.
+pub(super) const LOG_LABEL: &str = "shimkeeper.log";
+
+/// What can be typed into while nobody is attached.
+pub(super) const INPUT_LABEL: &str = "shimkeeper.input";
 
 /// `NAME=VALUE`. One without a value would be dropped by the daemon: containerd takes it for one to be removed.
 pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {

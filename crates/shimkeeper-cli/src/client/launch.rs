@@ -19,12 +19,6 @@ use crate::foreground::exit_code::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND};
 const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 
-/// The label that says where the output goes: the URI that the shim is told.
-pub(super) const LOG_LABEL: &str = "shimkeeper.log";
-
-/// The label of what can be typed into while nobody is attached.
-pub(super) const INPUT_LABEL: &str = "shimkeeper.input";
-
 pub(super) fn spec(json: Vec<u8>) -> Any {
     Any { type_url: SPEC.to_owned(), value: json.into() }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `--log-driver` and `--log-opt`: what becomes of a detached container's output.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use shimkeeper_core::Kind;
 
-use super::args::process::KeepingArgs;
 use crate::failure::Failure;
 use crate::kept::Settings;
 use crate::private_dirs::unique_name;
@@ -18,9 +18,34 @@ const FILES: u32 = 5;
 /// Smaller files would hold less than one entry.
 const SMALLEST: u64 = 64 << 10;
 
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// What becomes of the output of a detached container: keep, none, or the URI of a log as shims know them, such as
+    /// file:///var/log/web
+    #[arg(
+        long = "log-driver",
+        value_name = "DRIVER",
+        requires = "detach",
+        default_value = "keep",
+        value_parser = parse_log_driver
+    )]
+    driver: LogDriver,
+    /// How much is kept: max-size=10m for each file, max-file=5 of them
+    #[arg(long = "log-opt", value_name = "KEY=VALUE", requires = "detach", value_parser = parse_log_option)]
+    options: Vec<LogOption>,
+    /// Where it is kept, in a directory of its own
+    #[arg(
+        long = "log-dir",
+        value_name = "DIR",
+        env = "SHIMKEEPER_LOG_DIR",
+        default_value = "/var/log/shimkeeper"
+    )]
+    dir: PathBuf,
+}
+
 /// What becomes of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LogDriver {
+enum LogDriver {
     /// Our own driver keeps it.
     Keep,
     /// It is thrown away.
@@ -31,12 +56,12 @@ pub(crate) enum LogDriver {
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LogOption {
+enum LogOption {
     Size(u64),
     Files(u32),
 }
 
-pub(crate) fn parse_log_driver(text: &str) -> Result<LogDriver, String> {
+fn parse_log_driver(text: &str) -> Result<LogDriver, String> {
     match text {
         "keep" => Ok(LogDriver::Keep),
         "none" => Ok(LogDriver::None),
@@ -47,7 +72,7 @@ pub(crate) fn parse_log_driver(text: &str) -> Result<LogDriver, String> {
     }
 }
 
-pub(crate) fn parse_log_option(text: &str) -> Result<LogOption, String> {
+fn parse_log_option(text: &str) -> Result<LogOption, String> {
     match text.split_once('=') {
         Some(("max-size", size)) => match parse_size(size)? {
             size @ SMALLEST.. => Ok(LogOption::Size(size)),
@@ -63,21 +88,21 @@ pub(crate) fn parse_log_option(text: &str) -> Result<LogOption, String> {
 
 /// What the shim is told of the container's output, and where it is kept; empty and nowhere for one that is thrown away.
 pub(super) fn output(
-    args: &KeepingArgs,
+    args: &LogArgs,
     namespace: &str,
     id: &str,
 ) -> Result<(String, Option<Settings>), Failure> {
-    match &args.log_driver {
+    match &args.driver {
         LogDriver::None => Ok((String::new(), None)),
         LogDriver::Uri(uri) => Ok((uri.clone(), None)),
         LogDriver::Keep => {
-            let base = std::path::absolute(&args.log_dir).map_err(|error| {
+            let base = std::path::absolute(&args.dir).map_err(|error| {
                 Failure::io("find the directory of logs", &error, "give one with --log-dir that is not empty")
             })?;
             // Not by the id alone: what an earlier container of this id has left is not this one's.
             let dir = base.join(namespace).join(unique_name(&format!("{id}-")));
             let mut settings = Settings { dir, size: SIZE, files: FILES };
-            for option in &args.log_opt {
+            for option in &args.options {
                 match *option {
                     LogOption::Size(size) => settings.size = size,
                     LogOption::Files(files) => settings.files = files,
@@ -94,7 +119,7 @@ pub(super) fn output(
 }
 
 /// This very command, which the shim is to start as the driver.
-fn program() -> Result<std::path::PathBuf, Failure> {
+fn program() -> Result<PathBuf, Failure> {
     let what = "find this command's own file, which is to keep the output";
     let hint = "start it once more; it may just have been replaced by a new version";
     let program = std::env::current_exe().map_err(|error| Failure::io(what, &error, hint))?;

@@ -15,10 +15,10 @@ use super::find::{self, Found};
 use super::print;
 use super::process::Process;
 use super::server::Server;
-use crate::args::Output;
 use crate::failure::{Failure, say};
 use crate::foreground::supervise::Watched as _;
 use crate::kept::{Begin, Stream};
+use crate::output::Output;
 use log::Log;
 use source::{Piece, Source};
 

@@ -9,8 +9,8 @@ use super::find::{self, Found};
 use super::print;
 use super::server::Server;
 use super::view::{Summary, TaskView};
-use crate::args::Output;
 use crate::failure::Failure;
+use crate::output::Output;
 
 #[derive(Debug, Serialize)]
 struct Listed<'a> {

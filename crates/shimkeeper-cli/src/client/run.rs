@@ -17,7 +17,8 @@ use shimkeeper_proto::containerd::services::containers::v1::{
 
 use super::fifos::{self, Fifos, Io};
 use super::front::Front;
-use super::launch::{self, INPUT_LABEL, LOG_LABEL};
+use super::label::{INPUT_LABEL, LOG_LABEL};
+use super::launch;
 use super::patience::Progress;
 use super::process::Process;
 use super::server::{Server, ask};
@@ -27,10 +28,10 @@ use crate::failure::{EXIT_FAILURE, Failure, say};
 use crate::foreground::terminal;
 use crate::kept::{self, Settings};
 use crate::private_dirs::{PREFIX, unique_name};
+use crate::run::ID_HINT;
 use crate::run::report::{Report, Reporter};
 use crate::run::session::named;
 use crate::run::spec::{self, Prepared};
-use crate::run::{DEFAULT_RUNTIME, ID_HINT};
 
 /// Runs a container by a daemon; answers the exit code.
 pub(crate) async fn run(args: &RunArgs) -> u8 {
@@ -43,7 +44,7 @@ pub(crate) async fn run(args: &RunArgs) -> u8 {
     };
     let unique = unique_name(PREFIX);
     let id = args.name.as_deref().unwrap_or(&unique);
-    let runtime = args.runtime.runtime.as_deref().unwrap_or(DEFAULT_RUNTIME);
+    let runtime = args.runtime.name();
     let mut report = Report::new(&args.namespace, id, runtime, args.runtime.runtime_binary.as_deref());
     let failures: Vec<Failure> = Box::pin(execute(args, id, &mut report)).await.err().into_iter().collect();
     if let Some(failure) = failures.first() {
@@ -100,7 +101,7 @@ async fn detached(
     report: &mut Report,
 ) -> Result<(), Failure> {
     let id = key.id.as_str();
-    let (uri, kept) = log_options::output(&args.keeping, key.namespace.as_str(), id)?;
+    let (uri, kept) = log_options::output(&args.keeping.log, key.namespace.as_str(), id)?;
     let mut record = record(args, id, spec);
     if !uri.is_empty() {
         record.labels.insert(LOG_LABEL.to_owned(), uri.clone());
@@ -183,7 +184,7 @@ fn record(args: &RunArgs, id: &str, spec: &Prepared) -> Container {
         args.runtime.runtime_binary.as_deref().map(|binary| {
             shimkeeper_proto::pack(&Options { binary_name: named(binary), ..Options::default() })
         });
-    let name = named(args.runtime.runtime.as_deref().unwrap_or(DEFAULT_RUNTIME));
+    let name = named(args.runtime.name());
     Container {
         id: id.to_owned(),
         labels: args.keeping.label.iter().cloned().collect(),

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use shimkeeper_client::{OpenError, Session};
 use shimkeeper_core::{Kind, Namespace};
 use shimkeeper_proto::containerd::services::containers::v1::containers_client::ContainersClient;
@@ -15,11 +16,11 @@ use shimkeeper_proto::containerd::services::version::v1::version_client::Version
 use shimkeeper_proto::shimkeeper::v1::keeper_client::KeeperClient;
 use tonic::{Code, Response, Status};
 
-use super::args::ServerArgs;
 use crate::failure::{Failure, chain};
+use crate::output::Output;
 
 /// The environment's words for where the daemon listens: ours, and those of containerd's clients.
-pub(super) const ADDRESS: &str = "SHIMKEEPER_ADDRESS";
+const ADDRESS: &str = "SHIMKEEPER_ADDRESS";
 const CONTAINERD_ADDRESS: &str = "CONTAINERD_ADDRESS";
 
 /// Where the daemon listens unless told otherwise.
@@ -30,6 +31,25 @@ const CALL: Duration = Duration::from_mins(2);
 
 /// Largest message in either direction: containerd's own limit.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+// Which daemon, and how it is told.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The daemon's socket [default: $CONTAINERD_ADDRESS, or /run/shimkeeper/shimkeeper.sock]
+    #[arg(long, value_name = "SOCKET", env = ADDRESS)]
+    pub(super) address: Option<PathBuf>,
+    /// In words, or as JSON
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub(super) output: Output,
+}
+
+// In which namespace.
+#[derive(Debug, Args)]
+pub(crate) struct InNamespace {
+    /// The namespace the containers are in
+    #[arg(short, long, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "default")]
+    pub(super) namespace: Namespace,
+}
 
 /// A daemon that was connected to.
 #[derive(Clone, Debug)]

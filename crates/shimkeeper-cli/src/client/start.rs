@@ -9,7 +9,8 @@ use super::args::TargetArgs;
 use super::each::each;
 use super::fifos::Io;
 use super::find;
-use super::launch::{self, INPUT_LABEL, LOG_LABEL};
+use super::label::{INPUT_LABEL, LOG_LABEL};
+use super::launch;
 use super::server::{Server, ask};
 use crate::failure::Failure;
 

@@ -15,8 +15,8 @@ use super::args::watch::StatsArgs;
 use super::find::Found;
 use super::print;
 use super::server::{Server, ask};
-use crate::args::Output;
 use crate::failure::Failure;
+use crate::output::Output;
 use sample::{Sample, Used};
 
 /// Clears a terminal, and goes on at its top.

@@ -10,14 +10,13 @@ use shimkeeper_proto::containerd::v1::types::Status;
 use super::args::StopArgs;
 use super::each::each;
 use super::find;
-use super::kill::{resume, send};
+use super::kill::{TAKE_SIGNAL, resume, send};
 use super::patience::Progress;
 use super::server::{Server, refused, unless};
 use super::signal::{KILL, TERM};
 use crate::failure::Failure;
 
 /// What is waited for, as it is told.
-pub(super) const TAKE_SIGNAL: &str = "waiting for its shim to take the signal";
 const END: &str = "waiting for its end";
 
 /// How long after KILL a process may be there. Longer takes one that the kernel cannot end.

@@ -12,8 +12,8 @@ use super::args::watch::TopArgs;
 use super::find::Found;
 use super::print;
 use super::server::{Server, ask};
-use crate::args::Output;
 use crate::failure::Failure;
+use crate::output::Output;
 use seen::Seen;
 
 #[derive(Debug, Serialize)]

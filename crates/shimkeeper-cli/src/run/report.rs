@@ -23,9 +23,10 @@ use serde::Serialize;
 use shimkeeper_core::Exit;
 use shimkeeper_core::time::to_rfc3339;
 
-use crate::args::{Output, ReportArgs};
+use crate::args::ReportArgs;
 use crate::failure::{Failure, say};
 use crate::foreground::exit_code;
+use crate::output::Output;
 
 /// The result of a run, filled in as it goes.
 #[derive(Debug, Serialize)]

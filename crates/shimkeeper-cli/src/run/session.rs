@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use shimkeeper::{CreateTask, Error, Manager, ProcessIo, RuncOptions, Stdio, Task};
 use shimkeeper_core::{Exit, Kind, TaskKey};
 
-use super::DEFAULT_RUNTIME;
 use super::report::Report;
 use super::spec::Prepared;
 use crate::args::RunArgs;
@@ -136,7 +135,7 @@ impl Watched for Task {
 
 fn request(plan: &Plan<'_>) -> CreateTask {
     let args = &plan.args.runtime;
-    let runtime = named(args.runtime.as_deref().unwrap_or(DEFAULT_RUNTIME));
+    let runtime = named(args.name());
     let task = CreateTask::new(plan.key.clone(), plan.spec.json.clone()).runtime(runtime.as_str());
     let task = task.stdio(match (plan.spec.terminal, plan.args.interactive) {
         (true, stdin) => Stdio::Terminal { stdin },

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::args::Output;
+use crate::output::Output;
 
 const STORE_EXAMPLES: &str = "\
 Examples:

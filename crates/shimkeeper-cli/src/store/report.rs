@@ -15,7 +15,7 @@ use std::path::Path;
 use serde::Serialize;
 use shimkeeper_store::{Counts, Imported, LeftOut};
 
-use crate::args::Output;
+use crate::output::Output;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report<'a> {

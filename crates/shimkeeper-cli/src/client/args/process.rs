@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{InNamespace, ServerArgs};
 use crate::client::label::parse_label;
-use crate::client::log_options::{LogDriver, LogOption, parse_log_driver, parse_log_option};
+use crate::client::log_options::LogArgs;
+use crate::client::server::{InNamespace, ServerArgs};
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -58,16 +58,8 @@ pub(crate) struct KeepingArgs {
     /// A label of the container
     #[arg(short, long, value_name = "NAME=VALUE", requires = "by_daemon", value_parser = parse_label)]
     pub(crate) label: Vec<(String, String)>,
-    /// What becomes of the output of a detached container: keep, none, or the URI of a log as shims know them, such as
-    /// file:///var/log/web
-    #[arg(long, value_name = "DRIVER", requires = "detach", default_value = "keep", value_parser = parse_log_driver)]
-    pub(crate) log_driver: LogDriver,
-    /// How much is kept: max-size=10m for each file, max-file=5 of them
-    #[arg(long, value_name = "KEY=VALUE", requires = "detach", value_parser = parse_log_option)]
-    pub(crate) log_opt: Vec<LogOption>,
-    /// Where it is kept, in a directory of its own
-    #[arg(long, value_name = "DIR", env = "SHIMKEEPER_LOG_DIR", default_value = "/var/log/shimkeeper")]
-    pub(crate) log_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 #[derive(Debug, Args)]

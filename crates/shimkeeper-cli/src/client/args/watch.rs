@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use shimkeeper_core::Namespace;
 
-use super::{InNamespace, ServerArgs};
 use crate::client::logs::since::{Since, parse_since};
+use crate::client::server::{InNamespace, ServerArgs};
 use crate::run::units::parse_duration;
 
 const EVENTS_EXAMPLES: &str = "\

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use shimkeeper_proto::containerd::services::containers::v1::Container;
 use shimkeeper_proto::containerd::v1::types::Process;
 
-use crate::client::launch::LOG_LABEL;
+use crate::client::label::LOG_LABEL;
 use crate::kept::Settings;
 
 /// Something that can be read more than once.
