@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -14,7 +14,6 @@ use http_body::{Body, Frame};
 use tonic::{Code, Status};
 
 use crate::contain;
-use crate::dispatch::Observer;
 use crate::message;
 use crate::method::{Messages, Reply};
 
@@ -22,6 +21,13 @@ const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// So many bytes of messages that are there already go into one frame.
 const ENOUGH: usize = 32 << 10;
+
+/// Somebody who is told how calls end.
+pub trait Observer: Send + Sync {
+    /// A call of this method (`/package.Service/Method`, always one that there is) ended with this gRPC code; a stream
+    /// when it ended, which is [`Code::Cancelled`] when the client left.
+    fn called(&self, method: &str, code: Code, took: Duration);
+}
 
 /// The body of an answer.
 pub struct Answer {
@@ -185,7 +191,6 @@ impl Drop for Telling {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use tonic::codegen::tokio_stream::{self, Stream};
 

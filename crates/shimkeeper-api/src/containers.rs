@@ -15,7 +15,8 @@ use shimkeeper_store::{Container, Each, Runtime};
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Inner, caller, convert, records, status};
+use crate::inner::Inner;
+use crate::{caller, convert, records, status};
 
 pub(crate) struct ContainersService(pub(crate) Arc<Inner>);
 

@@ -13,15 +13,17 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
+use tonic::Status;
 use tonic::codegen::{BoxFuture, Service};
 use tonic::metadata::MetadataMap;
-use tonic::{Code, Status};
 
-use crate::answer::{self, Answer, Telling};
+use crate::answer::{self, Answer, Observer, Telling};
 use crate::caller::Deadline;
 use crate::contain::{self, Contained};
-use crate::method::{Method, Reply};
-use crate::{Inner, message, status};
+use crate::inner::Inner;
+use crate::method::Reply;
+use crate::{message, status};
+use table::{Entry, Served};
 
 /// Header with the time a client gives a call.
 const TIMEOUT: &str = "grpc-timeout";
@@ -35,30 +37,11 @@ const GRACE: Duration = Duration::from_millis(250);
 const ELSEWHERE: &str = "shimkeeper runs containers on shims and keeps their records; it has no images, content, \
      snapshots, diffs or transfers, so this call is not served here";
 
-/// Somebody who is told how calls end.
-pub trait Observer: Send + Sync {
-    /// A call of this method (`/package.Service/Method`, always one that there is) ended with this gRPC code; a stream
-    /// when it ended, which is [`Code::Cancelled`] when the client left.
-    fn called(&self, method: &str, code: Code, took: Duration);
-}
-
 /// The API as one service. A clone serves the same.
 #[derive(Clone)]
 pub struct Api {
     services: Arc<[Entry]>,
     observer: Option<Arc<dyn Observer>>,
-}
-
-/// A service and its methods.
-struct Entry {
-    name: &'static str,
-    methods: Vec<Arc<Served>>,
-}
-
-/// A method: its full path, and what is called.
-struct Served {
-    path: Arc<str>,
-    call: Method,
 }
 
 impl Api {
@@ -145,23 +128,6 @@ impl Served {
 fn trace(headers: &HeaderMap) -> shimkeeper::TraceContext {
     let pairs = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
     shimkeeper::TraceContext::from_pairs(pairs)
-}
-
-impl Entry {
-    /// A service with its methods; each has the name of what is called for it, as Rust has it.
-    fn new<const N: usize>(
-        name: &'static str,
-        methods: [&'static str; N],
-        calls: [(&'static str, Method); N],
-    ) -> Self {
-        let served = calls.into_iter().map(|(called, call)| {
-            let called = called.replace('_', "");
-            let method = methods.iter().find(|method| method.eq_ignore_ascii_case(&called));
-            let method = method.expect("what is called has the name of a method");
-            Arc::new(Served { path: format!("/{name}/{method}").into(), call })
-        });
-        Self { name, methods: served.collect() }
-    }
 }
 
 impl fmt::Debug for Api {

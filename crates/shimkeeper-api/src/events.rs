@@ -16,7 +16,8 @@ use shimkeeper_proto::google::protobuf::Empty;
 use tonic::codegen::tokio_stream;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Inner, caller, convert, status};
+use crate::inner::Inner;
+use crate::{caller, convert, status};
 
 pub(crate) struct EventsService(pub(crate) Arc<Inner>);
 

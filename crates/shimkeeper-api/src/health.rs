@@ -12,7 +12,8 @@ use shimkeeper_proto::grpc::health::v1::{HealthCheckRequest, HealthCheckResponse
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Inner, status};
+use crate::inner::Inner;
+use crate::status;
 
 pub(crate) struct HealthService(pub(crate) Arc<Inner>);
 

@@ -15,7 +15,8 @@ use shimkeeper_proto::containerd::types;
 use shimkeeper_proto::google::protobuf::Empty;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Inner, convert, status};
+use crate::inner::Inner;
+use crate::{convert, status};
 
 /// What containerd calls the part that runs shims.
 const RUNTIME: &str = "io.containerd.runtime.v2";

@@ -13,7 +13,8 @@ use shimkeeper_proto::shimkeeper::v1::keeper_server::Keeper;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Inner, convert, status};
+use crate::inner::Inner;
+use crate::{convert, status};
 
 pub(crate) struct KeeperService(pub(crate) Arc<Inner>);
 

@@ -11,7 +11,8 @@ use shimkeeper_proto::google::protobuf::Empty;
 use shimkeeper_store::{Lease, Resource};
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Inner, caller, convert, status};
+use crate::inner::Inner;
+use crate::{caller, convert, status};
 
 pub(crate) struct LeasesService(pub(crate) Arc<Inner>);
 

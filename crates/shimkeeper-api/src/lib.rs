@@ -18,6 +18,7 @@ mod convert;
 mod dispatch;
 mod events;
 mod health;
+mod inner;
 mod introspection;
 mod keeper;
 mod leases;
@@ -31,40 +32,24 @@ mod status;
 mod tasks;
 mod version;
 
-pub use answer::{Answer, refusal};
+pub use answer::{Answer, Observer, refusal};
 pub use caller::Peer;
-pub use dispatch::{Api, Observer};
+pub use dispatch::Api;
+pub use inner::About;
+pub use message::MAX_MESSAGE_BYTES;
 
 use std::sync::Arc;
 
 use shimkeeper::Manager;
 use shimkeeper_store::Store;
 
-/// Largest message in either direction, in bytes: containerd's own limit unless it is told another.
-pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
-
-/// What the server says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct About {
-    /// Its version.
-    pub version: String,
-    /// Source revision it was built from.
-    pub revision: String,
-    /// Identity of the installation; the same after a restart.
-    pub uuid: String,
-}
+use inner::Inner;
 
 /// What the services stand on.
 #[derive(Clone)]
 pub struct Services {
     inner: Arc<Inner>,
     observer: Option<Arc<dyn Observer>>,
-}
-
-pub(crate) struct Inner {
-    pub(crate) manager: Manager,
-    pub(crate) store: Store,
-    pub(crate) about: About,
 }
 
 impl Services {

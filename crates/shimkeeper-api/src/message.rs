@@ -10,7 +10,8 @@ use http_body::Body;
 use prost::Message;
 use tonic::{Request, Status};
 
-use crate::MAX_MESSAGE_BYTES;
+/// Largest message in either direction, in bytes: containerd's own limit unless it is told another.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Bytes before a message.
 const PREFIX: usize = 5;

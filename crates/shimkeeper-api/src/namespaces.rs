@@ -17,7 +17,8 @@ use shimkeeper_proto::google::protobuf::Empty;
 use shimkeeper_store::NamespaceRecord;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Inner, records, status};
+use crate::inner::Inner;
+use crate::{records, status};
 
 pub(crate) struct NamespacesService(pub(crate) Arc<Inner>);
 

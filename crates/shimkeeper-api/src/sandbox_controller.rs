@@ -11,7 +11,8 @@ use shimkeeper_proto::containerd::services::sandbox::v1::controller_server::Cont
 use shimkeeper_proto::containerd::types;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Inner, caller, convert, status};
+use crate::inner::Inner;
+use crate::{caller, convert, status};
 
 /// The name of the only controller there is.
 const SANDBOXER: &str = "shim";

@@ -10,7 +10,8 @@ use shimkeeper_proto::containerd::types;
 use shimkeeper_store::{Runtime, Sandbox};
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Inner, caller, convert, status};
+use crate::inner::Inner;
+use crate::{caller, convert, status};
 
 pub(crate) struct SandboxStoreService(pub(crate) Arc<Inner>);
 

@@ -18,7 +18,8 @@ use shimkeeper_proto::containerd::services::tasks::v1::tasks_server::Tasks;
 use shimkeeper_proto::google::protobuf::Empty;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Inner, caller, convert, status};
+use crate::inner::Inner;
+use crate::{caller, convert, status};
 pub(crate) use process::Target;
 
 pub(crate) struct TasksService(pub(crate) Arc<Inner>);

@@ -8,7 +8,7 @@ use shimkeeper_proto::containerd::services::version::v1::version_server::Version
 use shimkeeper_proto::google::protobuf::Empty;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::Inner;
+use crate::inner::Inner;
 
 pub(crate) struct VersionService(pub(crate) Arc<Inner>);
 

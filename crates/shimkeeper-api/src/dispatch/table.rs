@@ -22,10 +22,21 @@ use shimkeeper_proto::containerd::services::version::v1::{self as version, versi
 use shimkeeper_proto::grpc::health::v1::{self as health, health_server::Health as _};
 use shimkeeper_proto::shimkeeper::v1::{self as keeper, keeper_server::Keeper as _};
 
-use super::Entry;
-use crate::Inner;
 use crate::events::feed;
-use crate::method::{streaming, unary};
+use crate::inner::Inner;
+use crate::method::{Method, streaming, unary};
+
+/// A service and its methods.
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    pub(super) methods: Vec<Arc<Served>>,
+}
+
+/// A method: its full path, and what is called.
+pub(super) struct Served {
+    pub(super) path: Arc<str>,
+    pub(super) call: Method,
+}
 
 /// One entry: the names of a service and of its methods, what handles them, and how: with one answer each, or with a stream.
 macro_rules! entry {
@@ -124,4 +135,21 @@ pub(super) fn records(inner: &Arc<Inner>) -> Vec<Entry> {
             [create start platform stop wait status shutdown metrics update]
         ),
     ]
+}
+
+impl Entry {
+    /// A service with its methods; each has the name of what is called for it, as Rust has it.
+    fn new<const N: usize>(
+        name: &'static str,
+        methods: [&'static str; N],
+        calls: [(&'static str, Method); N],
+    ) -> Self {
+        let served = calls.into_iter().map(|(called, call)| {
+            let called = called.replace('_', "");
+            let method = methods.iter().find(|method| method.eq_ignore_ascii_case(&called));
+            let method = method.expect("what is called has the name of a method");
+            Arc::new(Served { path: format!("/{name}/{method}").into(), call })
+        });
+        Self { name, methods: served.collect() }
+    }
 }

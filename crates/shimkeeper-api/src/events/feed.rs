@@ -14,8 +14,9 @@ use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::of_events;
+use crate::inner::Inner;
 use crate::method::{Method, Reply};
-use crate::{Inner, message, status};
+use crate::{message, status};
 
 /// A subscription as the bytes of messages.
 #[derive(Debug)]
