@@ -10,8 +10,8 @@ use shimkeeper::{Config, Manager, Status, Verdict};
 use tokio::task::JoinSet;
 
 use crate::args;
+use crate::by_library::runtime;
 use crate::error::BenchError;
-use crate::floor::runtime;
 use crate::measure::{Cpu, Holdings, monotonic};
 use crate::stats::millis;
 

@@ -12,12 +12,13 @@ use shimkeeper_testkit::{SOCKET_DIR_ENV, TestDirs, fake_shim_binary};
 use tokio::task::JoinSet;
 
 use crate::args;
+use crate::by_library::runtime;
 use crate::error::BenchError;
-use crate::floor::runtime;
 use crate::measure::monotonic;
+use crate::orphans;
+use crate::report::say;
 use crate::site::{NAMESPACE, Site};
 use crate::stats::Row;
-use crate::{orphans, say};
 
 /// Tasks that are made, or ended, at once.
 const LANES: usize = 8;

@@ -26,15 +26,16 @@ mod table;
 use clap::ValueEnum as _;
 
 use crate::args::{Comparison, Scenario};
+use crate::by_library::runtime;
 use crate::error::BenchError;
-use crate::say;
-pub(crate) use error::AgainstError;
+use crate::report::say;
+use error::AgainstError;
 use program::Pairing;
 use table::Outcome;
 
-pub(crate) fn run(options: &Comparison) -> Result<(), BenchError> {
+pub(crate) fn run(options: &Comparison) -> Result<(), AgainstError> {
     hybrid::leave_if_in_the_way(&options.runtime_binary)?;
-    let runtime = crate::floor::runtime()?;
+    let runtime = runtime()?;
     let mut values = Vec::new();
     for pairing in Pairing::all(options)? {
         say(&table::title(&pairing, &options.runtime_binary))?;
@@ -68,14 +69,5 @@ fn complete(outcomes: &[Outcome], pairing: &Pairing) -> Result<(), AgainstError>
     match goals::figures(&pairing.theirs.version).find(|name| !has(name)) {
         None => Ok(()),
         Some(name) => Err(AgainstError::Unexpected(format!("nothing was measured that is called {name:?}"))),
-    }
-}
-
-impl From<AgainstError> for BenchError {
-    fn from(error: AgainstError) -> Self {
-        match error {
-            AgainstError::Bench(error) => *error,
-            error => Self::Against(Box::new(error)),
-        }
     }
 }

@@ -2,9 +2,11 @@
 //! Side A: the lifecycle through the library, as an embedder writes it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shimkeeper::{Config, CreateTask, Manager, RuncOptions, Task, TaskKey};
+use tokio::runtime::Runtime;
+use tokio_util::task::TaskTracker;
 
 use crate::error::BenchError;
 use crate::orphans;
@@ -54,6 +56,37 @@ impl Library {
     pub(crate) async fn close(self) {
         self.manager.detach().await;
     }
+}
+
+/// What an embedder with little to do has: one thread, and a few more that block.
+pub(crate) fn runtime() -> Result<Runtime, BenchError> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|e| BenchError::io("start a runtime", e))
+}
+
+/// Runs `total` lifecycles on `in_flight` lanes; answers how long each took.
+pub(crate) async fn many(library: &Library, in_flight: u32, total: u32) -> Result<Vec<Duration>, BenchError> {
+    let tickets = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let lanes = TaskTracker::new();
+    let running: Vec<_> = (0..in_flight)
+        .map(|_| {
+            let (library, tickets) = (library.clone(), tickets.clone());
+            lanes.spawn(async move {
+                let mut times = Vec::new();
+                while tickets.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < total {
+                    times.push(library.lifecycle().await?.total());
+                }
+                Ok::<_, BenchError>(times)
+            })
+        })
+        .collect();
+    lanes.close();
+    lanes.wait().await;
+    let mut times = Vec::new();
+    for lane in running {
+        times.extend(lane.await.map_err(|_| BenchError::Panicked)??);
+    }
+    Ok(times)
 }
 
 /// Takes the creation apart. What the library does not time itself stays with Create, so that nothing gets lost.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why a measurement could not be made.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
@@ -26,8 +26,6 @@ pub(crate) enum BenchError {
     Kept(String),
     #[error("a restarted manager {0}")]
     Restart(String),
-    #[error(transparent)]
-    Against(Box<crate::against::AgainstError>),
     #[error("a lifecycle panicked")]
     Panicked,
 }
@@ -36,21 +34,21 @@ impl BenchError {
     pub(crate) fn io(verb: &'static str, source: impl Into<io::Error>) -> Self {
         Self::Io { verb, source: source.into() }
     }
-
-    /// With everything it was caused by.
-    pub(crate) fn in_full(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let _ = write!(text, ": {cause}");
-            source = cause.source();
-        }
-        text
-    }
 }
 
 impl From<shimkeeper::Error> for BenchError {
     fn from(error: shimkeeper::Error) -> Self {
         Self::Library(Box::new(error))
     }
+}
+
+/// An error with everything it was caused by.
+pub(crate) fn in_full(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
 }

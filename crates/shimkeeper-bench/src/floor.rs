@@ -2,20 +2,19 @@
 //! The floor: both sides in turns, A B B A …, so that a slow minute of the machine meets both.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::Runtime;
-use tokio_util::task::TaskTracker;
 
 use crate::args;
 use crate::by_hand::ByHand;
-use crate::by_library::Library;
+use crate::by_library::{Library, many, runtime};
 use crate::error::BenchError;
 use crate::measure::{Cpu, Holdings};
 use crate::phase::Laps;
-use crate::report::{Comparison, Side, Throughput};
+use crate::report::{Comparison, Side, Throughput, say};
 use crate::site::Site;
-use crate::{bare, orphans, report, say};
+use crate::{bare, orphans, report};
 
 pub(crate) fn run(options: &args::Floor) -> Result<(), BenchError> {
     orphans::adopt()?;
@@ -46,12 +45,6 @@ fn on_site(site: &Arc<Site>, options: &args::Floor) -> Result<(), BenchError> {
     }
     runtime.block_on(library.close());
     Ok(())
-}
-
-/// What an embedder with little to do has: one thread, and a few more that block.
-pub(crate) fn runtime() -> Result<Runtime, BenchError> {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    built.map_err(|e| BenchError::io("start a runtime", e))
 }
 
 fn compare(
@@ -102,29 +95,4 @@ fn throughput(
     let times = runtime.block_on(many(library, in_flight, total))?;
     let cpu = Cpu::now().since(before);
     Ok(Throughput { in_flight, times, took: began.elapsed(), cpu })
-}
-
-/// Runs `total` lifecycles on `in_flight` lanes; answers how long each took.
-pub(crate) async fn many(library: &Library, in_flight: u32, total: u32) -> Result<Vec<Duration>, BenchError> {
-    let tickets = Arc::new(std::sync::atomic::AtomicU32::new(0));
-    let lanes = TaskTracker::new();
-    let running: Vec<_> = (0..in_flight)
-        .map(|_| {
-            let (library, tickets) = (library.clone(), tickets.clone());
-            lanes.spawn(async move {
-                let mut times = Vec::new();
-                while tickets.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < total {
-                    times.push(library.lifecycle().await?.total());
-                }
-                Ok::<_, BenchError>(times)
-            })
-        })
-        .collect();
-    lanes.close();
-    lanes.wait().await;
-    let mut times = Vec::new();
-    for lane in running {
-        times.extend(lane.await.map_err(|_| BenchError::Panicked)??);
-    }
-    Ok(times)
 }

@@ -22,38 +22,34 @@ mod site;
 mod soak;
 mod stats;
 
+use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use crate::args::{Alone, Args};
-use crate::error::BenchError;
+use crate::error::in_full;
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "error: {}", error.in_full());
+            let _ = writeln!(std::io::stderr(), "error: {}", in_full(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(args: &Args) -> Result<(), BenchError> {
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     match &args.alone {
-        None => against::run(&args.comparison),
-        Some(Alone::Floor(options)) => floor::run(options),
-        Some(Alone::Soak(options)) => soak::run(options),
-        Some(Alone::Adoption(options)) => adoption::run(options),
-        Some(Alone::AdoptOnce(options)) => adopt_once::run(options),
-        Some(Alone::BareOnce(options)) => bare_once::run(options),
+        None => against::run(&args.comparison)?,
+        Some(Alone::Floor(options)) => floor::run(options)?,
+        Some(Alone::Soak(options)) => soak::run(options)?,
+        Some(Alone::Adoption(options)) => adoption::run(options)?,
+        Some(Alone::AdoptOnce(options)) => adopt_once::run(options)?,
+        Some(Alone::BareOnce(options)) => bare_once::run(options)?,
     }
-}
-
-/// Prints one block of a report as soon as it is known.
-fn say(text: &str) -> Result<(), BenchError> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|e| BenchError::io("write the report", e))
+    Ok(())
 }

@@ -2,10 +2,12 @@
 //! Figures as a table for people and as JSON for machines. All times in milliseconds.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::error::BenchError;
 use crate::measure::{Cpu, Holdings};
 use crate::phase::{Laps, Phase};
 use crate::site::Site;
@@ -68,6 +70,12 @@ impl Comparison {
         ratios.sort_by(f64::total_cmp);
         ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
     }
+}
+
+/// Prints one block of a report as soon as it is known.
+pub(crate) fn say(text: &str) -> Result<(), BenchError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|e| BenchError::io("write the report", e))
 }
 
 pub(crate) fn comparison(site: &Site, figures: &Comparison) -> String {

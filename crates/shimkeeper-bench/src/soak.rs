@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::args;
-use crate::by_library::Library;
+use crate::by_library::{Library, many, runtime};
 use crate::error::BenchError;
-use crate::floor::{many, runtime};
 use crate::measure::{Cpu, Holdings};
+use crate::orphans;
+use crate::report::say;
 use crate::site::Site;
 use crate::stats::{Row, millis};
-use crate::{orphans, say};
 
 /// Lifecycles before the first count: thread pools and allocators take what they take once.
 const WARM_UP: u32 = 20;
