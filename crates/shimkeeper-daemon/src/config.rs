@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use load::{ConfigError, Overrides};
+pub use load::{ConfigError, Overrides, Sources};
 pub use timeouts::{RuntimeTimeouts, Timeouts};
 
 /// Where the configuration is unless somebody says otherwise; it need not be there.
@@ -226,14 +226,6 @@ impl Default for Limits {
 impl Config {
     /// The defaults as a file, with what each of them means.
     pub const DEFAULT_TEXT: &str = include_str!("config/default.toml");
-
-    /// As a file that says all of it.
-    ///
-    /// # Errors
-    /// [`ConfigError::Dump`] if a value cannot be written in TOML, such as a path that is no UTF-8.
-    pub fn to_text(&self) -> Result<String, ConfigError> {
-        toml::to_string_pretty(self).map_err(|source| ConfigError::Dump { source })
-    }
 
     /// The socket of shims.
     pub fn ttrpc_address(&self) -> PathBuf {

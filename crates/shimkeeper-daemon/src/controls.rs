@@ -9,10 +9,9 @@ use shimkeeper_store::Store;
 
 use crate::accept::Gate;
 use crate::calls::Calls;
-use crate::config::Config;
+use crate::config::{Config, Sources};
 use crate::logging::Log;
-use crate::run::Sources;
-use crate::{dump, memory, notify};
+use crate::{memory, notify};
 
 /// The parts, and what sets them.
 pub(crate) struct Controls {
@@ -35,11 +34,6 @@ pub(crate) struct Parts {
 }
 
 impl Controls {
-    /// Writes what there is into the log.
-    pub(crate) async fn dump(&self) {
-        dump::everything(&self.parts).await;
-    }
-
     /// There is a verdict on everything that was found.
     pub(crate) fn note_adopted(&self) {
         // What reading all of them took is not needed again.

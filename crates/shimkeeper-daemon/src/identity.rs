@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The installation's own number: made once, kept where containerd keeps its, so that a host that is switched over
-//! stays the same to its clients.
+//! What the daemon says of itself. The installation's own number is made once, and kept where containerd keeps its, so
+//! that a host that is switched over stays the same to its clients.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+
+/// The version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The revision of the source it was built from, where whoever built it said so.
+pub(crate) const REVISION: &str = match option_env!("SHIMKEEPER_REVISION") {
+    Some(revision) => revision,
+    None => "",
+};
 
 /// Below the root directory.
 const DIR: &str = "io.containerd.grpc.v1.introspection";

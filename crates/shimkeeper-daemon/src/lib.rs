@@ -21,9 +21,9 @@ mod spans;
 
 pub use config::{
     Config, ConfigError, DEFAULT_FILE, Debug, Format, Grpc, Level, Limits, MetricsConfig, Overrides, Plugins,
-    RuntimeTimeouts, Shims, Timeouts, TracingConfig, Ttrpc,
+    RuntimeTimeouts, Shims, Sources, Timeouts, TracingConfig, Ttrpc,
 };
 pub use error::DaemonError;
 pub use memory::Allocator;
-pub use run::{Sources, run};
+pub use run::run;
 pub use socket::SocketError;

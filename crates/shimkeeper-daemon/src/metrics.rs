@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 use crate::controls::Parts;
 
 pub(crate) use counted::Counted;
-pub(crate) use endpoint::{Endpoint, is_address};
+pub(crate) use endpoint::Endpoint;
 
 /// What every name of ours begins with.
 const PREFIX: &str = "shimkeeper";

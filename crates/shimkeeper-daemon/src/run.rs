@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::Gate;
 use crate::calls::Calls;
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Sources};
 use crate::controls::{Controls, Parts};
 use crate::error::DaemonError;
 use crate::logging::Log;
@@ -44,33 +44,6 @@ const BLOCKING_THREADS: usize = 32;
 /// How long such a thread waits for more to do. Each keeps a cache of the allocator's, pieces of memory from everywhere,
 /// and what lies between them can only be given back once it has ended: so that is before a burst counts as over.
 const IDLE_THREAD: Duration = Duration::from_secs(2);
-
-/// What the daemon says of itself.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The revision of the source it was built from, where whoever built it said so.
-pub(crate) const REVISION: &str = match option_env!("SHIMKEEPER_REVISION") {
-    Some(revision) => revision,
-    None => "",
-};
-
-/// Where the configuration comes from.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    /// The file; none for the default one.
-    pub file: Option<PathBuf>,
-    /// What counts more.
-    pub overrides: Overrides,
-}
-
-impl Sources {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    pub fn load(&self) -> Result<Config, crate::ConfigError> {
-        Config::load(self.file.as_deref(), &self.overrides)
-    }
-}
 
 /// Runs the daemon until it is told to stop. To be called before the process has threads, once.
 ///
@@ -157,7 +130,8 @@ impl Daemon {
                 return Err(error);
             }
         };
-        let about = About { version: VERSION.to_owned(), revision: REVISION.to_owned(), uuid };
+        let about =
+            About { version: identity::VERSION.to_owned(), revision: identity::REVISION.to_owned(), uuid };
         let mut services = Services::new(manager.clone(), store.clone(), about);
         let limits = &config.limits;
         let gate = Gate::new(limits.connections, limits.connections_per_user);
@@ -205,7 +179,7 @@ impl Daemon {
                     }
                     ask = self.signals.next() => match ask {
                         Ask::Stop => break,
-                        Ask::Dump => controls.dump().await,
+                        Ask::Dump => dump::everything(&controls.parts).await,
                         Ask::Reload => controls.reload(),
                     },
                 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! From a file and what overrides it to a checked [`Config`].
+//! From a file and what overrides it to a checked [`Config`], and back.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,17 @@ use std::path::{Path, PathBuf};
 use shimkeeper_core::{HasKind, Kind};
 
 use super::{Config, DEFAULT_FILE, Level, NEWEST_VERSION};
-use crate::metrics::is_address;
 use crate::socket::MAX_PATH;
 use crate::spans;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file; none for the default one.
+    pub file: Option<PathBuf>,
+    /// What counts more.
+    pub overrides: Overrides,
+}
 
 /// What the command line or the environment says; it counts more than the file.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +95,16 @@ const THEIRS: [&str; 13] = [
     "temp",
 ];
 
+impl Sources {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.file.as_deref(), &self.overrides)
+    }
+}
+
 impl Config {
     /// Reads `file`, or the default one where it exists, and puts `overrides` over it.
     ///
@@ -107,6 +125,14 @@ impl Config {
         config.plain_paths();
         config.check()?;
         Ok(config)
+    }
+
+    /// As a file that says all of it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Dump`] if a value cannot be written in TOML, such as a path that is no UTF-8.
+    pub fn to_text(&self) -> Result<String, ConfigError> {
+        toml::to_string_pretty(self).map_err(|source| ConfigError::Dump { source })
     }
 
     pub(super) fn from_text(file: &Path, text: &str) -> Result<Self, ConfigError> {
@@ -176,6 +202,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether this can be listened on, as far as its form tells: a name or an IP address, a colon, a port.
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// The parser speaks of fields; a file has keys. What is containerd's is said to be so.

@@ -37,11 +37,6 @@ pub(crate) struct Endpoint {
     listener: TcpListener,
 }
 
-/// Whether this can be listened on, as far as its form tells: a name or an IP address, a colon, a port.
-pub(crate) fn is_address(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-}
-
 impl Endpoint {
     /// Listens.
     ///

@@ -12,7 +12,7 @@ use prometheus_client::registry::Unit;
 use shimkeeper::{Adoption, Care, HealthState, Verdict};
 
 use crate::controls::Parts;
-use crate::run::{REVISION, VERSION};
+use crate::identity::{REVISION, VERSION};
 
 const HEALTH: [HealthState; 4] =
     [HealthState::Healthy, HealthState::Slow, HealthState::Stuck, HealthState::Gone];
