@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use shimkeeper_core::{Any, IdError, TaskKey};
 
 use crate::container::{Container, Runtime};
-use crate::namespaces::NamespaceRecord;
+use crate::namespace::NamespaceRecord;
 use crate::records::{LeftOut, Records};
 use crate::sandbox::Sandbox;
 

@@ -26,7 +26,7 @@ use shimkeeper_proto::google::protobuf::Any as WireAny;
 use crate::bolt::{Bolt, BoltError, Bucket, Value};
 use crate::container::{Container, Labels, Runtime};
 use crate::lease::{Held, Lease, Resource};
-use crate::namespaces::NamespaceRecord;
+use crate::namespace::NamespaceRecord;
 use crate::records::{LeftOut, Records};
 use crate::sandbox::Sandbox;
 

@@ -11,15 +11,23 @@ use crate::container::Container;
 use crate::error::{Named, StoreError};
 use crate::form::ContainerForm;
 use crate::index::{AskedContainer, Change};
-use crate::record::{Record, RecordKind, Row};
+use crate::kind::RecordKind;
+use crate::record::{Record, Row};
 use crate::store::Store;
 use crate::writer::{Room, Tx};
 
 /// The containers of a namespace.
 #[derive(Clone, Copy, Debug)]
 pub struct Containers<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) namespace: &'a Namespace,
+    store: &'a Store,
+    namespace: &'a Namespace,
+}
+
+impl Store {
+    /// The containers of a namespace.
+    pub fn containers<'a>(&'a self, namespace: &'a Namespace) -> Containers<'a> {
+        Containers { store: self, namespace }
+    }
 }
 
 impl Containers<'_> {

@@ -15,8 +15,9 @@ use bytes::Bytes;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
-use crate::error::{Damage, OpenError};
-use crate::record::{RecordKind, Row};
+use crate::error::{Damage, OpenError, StoreError};
+use crate::kind::RecordKind;
+use crate::record::{Record, Row};
 
 /// The database's name in the store's directory.
 pub(crate) const FILE: &str = "store.db";
@@ -55,6 +56,18 @@ impl Found {
     pub(crate) fn check(&self) -> Result<(), Damage> {
         let crc = checksum(&self.kind, &self.namespace, &self.id, self.revision, &self.row);
         if crc == self.crc { Ok(()) } else { Err(Damage::Checksum) }
+    }
+
+    /// The record, if it is whole.
+    pub(crate) fn decode<R: Record>(&self) -> Result<R, StoreError> {
+        let damaged = |problem| StoreError::Damaged {
+            kind: R::KIND,
+            namespace: self.namespace.clone(),
+            id: self.id.clone(),
+            problem,
+        };
+        self.check().map_err(damaged)?;
+        R::from_row(&self.namespace, &self.id, &self.row).map_err(|error| damaged(Damage::Form(error)))
     }
 }
 

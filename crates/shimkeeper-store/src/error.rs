@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use shimkeeper_core::{HasKind, Kind};
 
-use crate::record::RecordKind;
+use crate::kind::RecordKind;
 
 /// Why a record could not be read or written.
 #[derive(Debug, thiserror::Error)]

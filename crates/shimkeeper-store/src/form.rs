@@ -15,7 +15,7 @@ use shimkeeper_core::{Any, time};
 
 use crate::container::{Container, Labels, Runtime};
 use crate::lease::{Held, Lease, Resource};
-use crate::namespaces::NamespaceRecord;
+use crate::namespace::NamespaceRecord;
 use crate::sandbox::Sandbox;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -14,7 +14,6 @@ use shimkeeper_events::filter::map_key;
 use crate::cache::Cache;
 use crate::container::{Container, Labels};
 use crate::lease::{Held, Lease};
-use crate::records::Counts;
 use crate::sandbox::Sandbox;
 
 /// Everything readers know.
@@ -40,6 +39,19 @@ pub(crate) struct ContainerHead {
     labels: Labels,
     image: Box<str>,
     runtime: Box<str>,
+}
+
+/// How many records there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Namespaces.
+    pub namespaces: usize,
+    /// Containers.
+    pub containers: usize,
+    /// Leases.
+    pub leases: usize,
+    /// Sandboxes.
+    pub sandboxes: usize,
 }
 
 /// What has changed on disk.

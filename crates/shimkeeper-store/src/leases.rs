@@ -14,16 +14,24 @@ use crate::container::Labels;
 use crate::error::{Named, StoreError};
 use crate::form::LeaseForm;
 use crate::index::{AskedLabels, Change, Index};
+use crate::kind::RecordKind;
 use crate::lease::{Held, Lease, Resource};
-use crate::record::{Record, RecordKind, Row};
+use crate::record::{Record, Row};
 use crate::store::Store;
 use crate::writer::{Room, Tx};
 
 /// The leases of a namespace.
 #[derive(Clone, Copy, Debug)]
 pub struct Leases<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) namespace: &'a Namespace,
+    store: &'a Store,
+    namespace: &'a Namespace,
+}
+
+impl Store {
+    /// The leases of a namespace.
+    pub fn leases<'a>(&'a self, namespace: &'a Namespace) -> Leases<'a> {
+        Leases { store: self, namespace }
+    }
 }
 
 impl Leases<'_> {

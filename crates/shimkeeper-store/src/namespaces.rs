@@ -4,28 +4,27 @@
 use std::sync::Arc;
 
 use crate::container::Labels;
-use crate::error::{Invalid, Named, StoreError};
+use crate::error::StoreError;
 use crate::form::NamespaceForm;
 use crate::index::Change;
-use crate::mask::{self, Path};
-use crate::record::{Record, RecordKind, Row};
+use crate::kind::RecordKind;
+use crate::namespace::NamespaceRecord;
+use crate::record::{Record, Row};
 use crate::store::Store;
 use crate::validate;
 use crate::writer::{Room, Tx};
 
-/// The record of a namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NamespaceRecord {
-    /// Its name.
-    pub name: String,
-    /// Labels.
-    pub labels: Labels,
-}
-
 /// The namespaces of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Namespaces<'a> {
-    pub(crate) store: &'a Store,
+    store: &'a Store,
+}
+
+impl Store {
+    /// The namespaces.
+    pub fn namespaces(&self) -> Namespaces<'_> {
+        Namespaces { store: self }
+    }
 }
 
 impl Namespaces<'_> {
@@ -110,39 +109,6 @@ impl Namespaces<'_> {
             tx.remove_namespace(&name)
         };
         self.store.write(Room::NotNeeded, write).await
-    }
-}
-
-// === impl NamespaceRecord ===
-
-impl NamespaceRecord {
-    pub(crate) fn check(&self) -> Result<(), StoreError> {
-        validate::identifier(&self.name).map_err(StoreError::Invalid)?;
-        let labels = validate::labels(&self.labels);
-        labels.map_err(|problem| StoreError::Invalid(problem.within("namespace.Labels")))
-    }
-
-    fn named(&self) -> Named {
-        Named { kind: RecordKind::Namespace, namespace: self.name.clone(), id: String::new() }
-    }
-
-    fn without_empty_labels(mut self) -> Self {
-        self.labels.retain(|_, value| !value.is_empty());
-        self
-    }
-
-    fn changed(mut self, to: &Self, mask: &[String]) -> Result<Self, StoreError> {
-        for path in mask::paths(mask, &["labels"]) {
-            match Path::of(path) {
-                Path::Label(key) => mask::set(&mut self.labels, &to.labels, key),
-                Path::Field("labels") => self.labels.clone_from(&to.labels),
-                Path::Extension(_) | Path::Field(_) => {
-                    let (path, on) = (path.to_owned(), format!("namespace {:?}", self.name));
-                    return Err(StoreError::Invalid(Invalid::Field { path, on }));
-                }
-            }
-        }
-        Ok(self)
     }
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all four kinds of records have in common: a name, and a form in the database.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,40 +8,7 @@ use serde::Serialize;
 use shimkeeper_core::Any;
 
 use crate::index::Change;
-
-/// What a record is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RecordKind {
-    /// A namespace.
-    Namespace,
-    /// A container.
-    Container,
-    /// A lease.
-    Lease,
-    /// A sandbox.
-    Sandbox,
-}
-
-impl RecordKind {
-    /// Every kind.
-    pub(crate) const ALL: [Self; 4] = [Self::Namespace, Self::Container, Self::Lease, Self::Sandbox];
-
-    /// The word for it, here and in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Namespace => "namespace",
-            Self::Container => "container",
-            Self::Lease => "lease",
-            Self::Sandbox => "sandbox",
-        }
-    }
-}
-
-impl fmt::Display for RecordKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::kind::RecordKind;
 
 /// A record as the database holds it: what is small as JSON, and a client's spec as the bytes it came as.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::container::Container;
 use crate::error::{Named, StoreError};
 use crate::form::{ContainerForm, LeaseForm, NamespaceForm, SandboxForm};
+use crate::index::Counts;
+use crate::kind::RecordKind;
 use crate::lease::{Held, Lease, Resource};
-use crate::namespaces::NamespaceRecord;
-use crate::record::{Record, RecordKind};
+use crate::namespace::NamespaceRecord;
+use crate::record::Record;
 use crate::sandbox::Sandbox;
 
 const FORMAT: &str = "shimkeeper-store";
@@ -29,19 +31,6 @@ pub struct Records {
     pub(crate) containers: Vec<(String, Container)>,
     pub(crate) leases: Vec<(String, Held)>,
     pub(crate) sandboxes: Vec<(String, Sandbox)>,
-}
-
-/// How many records there are of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Namespaces.
-    pub namespaces: usize,
-    /// Containers.
-    pub containers: usize,
-    /// Leases.
-    pub leases: usize,
-    /// Sandboxes.
-    pub sandboxes: usize,
 }
 
 /// Why records could not be imported.

@@ -15,9 +15,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::bundles;
 use crate::db;
 use crate::error::OpenError;
-use crate::records::{Counts, ImportError, LeftOut, Records};
+use crate::index::Counts;
+use crate::lock::Lock;
+use crate::records::{ImportError, LeftOut, Records};
 use crate::salvage::salvage;
-use crate::store::{Lock, Store};
+use crate::store::Store;
 use crate::transfer::Conflict;
 
 /// Where the new store is made, in the directory of the old one.

@@ -10,7 +10,8 @@ use shimkeeper_events::Filters;
 use crate::error::{Named, StoreError};
 use crate::form::SandboxForm;
 use crate::index::{AskedLabels, Change};
-use crate::record::{Record, RecordKind, Row};
+use crate::kind::RecordKind;
+use crate::record::{Record, Row};
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::writer::{Room, Tx};
@@ -18,8 +19,15 @@ use crate::writer::{Room, Tx};
 /// The sandboxes of a namespace.
 #[derive(Clone, Copy, Debug)]
 pub struct Sandboxes<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) namespace: &'a Namespace,
+    store: &'a Store,
+    namespace: &'a Namespace,
+}
+
+impl Store {
+    /// The sandboxes of a namespace.
+    pub fn sandboxes<'a>(&'a self, namespace: &'a Namespace) -> Sandboxes<'a> {
+        Sandboxes { store: self, namespace }
+    }
 }
 
 impl Sandboxes<'_> {

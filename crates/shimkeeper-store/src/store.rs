@@ -1,34 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A store: opened, checked, asked, and written to. Owner of the lock on its directory, the index and the writer.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use rustix::fs::{FlockOperation, flock};
-use shimkeeper_core::Namespace;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::bundles;
 use crate::cache::Cache;
 use crate::container::Container;
-use crate::containers::Containers;
 use crate::db::{self, Found};
-use crate::error::{Damage, OpenError, StoreError};
-use crate::index::Index;
+use crate::error::{OpenError, StoreError};
+use crate::index::{Counts, Index};
+use crate::kind::RecordKind;
 use crate::lease::Held;
-use crate::leases::Leases;
-use crate::namespaces::{NamespaceRecord, Namespaces};
-use crate::record::{Record, RecordKind};
-use crate::records::Counts;
+use crate::lock::Lock;
+use crate::namespace::NamespaceRecord;
+use crate::record::Record;
 use crate::reserve::Reserve;
 use crate::sandbox::Sandbox;
-use crate::sandboxes::Sandboxes;
 use crate::writer::{Room, Tx, Writer};
 
 /// The directory of a store below a daemon's root.
@@ -122,26 +116,6 @@ impl Store {
         Ok(Self(Arc::new(Inner { writer, reader, turn, index, dir, _lock: lock })))
     }
 
-    /// The containers of a namespace.
-    pub fn containers<'a>(&'a self, namespace: &'a Namespace) -> Containers<'a> {
-        Containers { store: self, namespace }
-    }
-
-    /// The leases of a namespace.
-    pub fn leases<'a>(&'a self, namespace: &'a Namespace) -> Leases<'a> {
-        Leases { store: self, namespace }
-    }
-
-    /// The sandboxes of a namespace.
-    pub fn sandboxes<'a>(&'a self, namespace: &'a Namespace) -> Sandboxes<'a> {
-        Sandboxes { store: self, namespace }
-    }
-
-    /// The namespaces.
-    pub fn namespaces(&self) -> Namespaces<'_> {
-        Namespaces { store: self }
-    }
-
     /// How many records there are of each kind, in all namespaces.
     pub fn counts(&self) -> Counts {
         self.read(Index::counts)
@@ -233,7 +207,7 @@ impl Store {
         let found = db::get(&self.reader(), R::KIND, namespace, id);
         let failed = |source| StoreError::Database { verb: "read", dir: self.0.dir.clone(), source };
         let found = found.map_err(failed)?;
-        found.map(|found| Ok((decode(&found)?, found.revision))).transpose()
+        found.map(|found| Ok((found.decode()?, found.revision))).transpose()
     }
 
     /// A container from the database, for [`Store::ask`]; kept in the cache, unless it has changed meanwhile.
@@ -265,18 +239,6 @@ impl Store {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The record that was found, if it is whole.
-pub(crate) fn decode<R: Record>(found: &Found) -> Result<R, StoreError> {
-    let damaged = |problem| StoreError::Damaged {
-        kind: R::KIND,
-        namespace: found.namespace.clone(),
-        id: found.id.clone(),
-        problem,
-    };
-    found.check().map_err(damaged)?;
-    R::from_row(&found.namespace, &found.id, &found.row).map_err(|error| damaged(Damage::Form(error)))
 }
 
 /// Everything readers need to know, and the last revision that was given.
@@ -324,42 +286,9 @@ impl From<rusqlite::Error> for Failure {
 }
 
 fn apply<R: Record>(index: &mut Index, found: &Found) -> Result<(), Failure> {
-    let record: R = decode(found).map_err(Failure::Record)?;
+    let record: R = found.decode().map_err(Failure::Record)?;
     index.apply(Arc::new(record).into_change(&found.namespace, found.revision));
     Ok(())
-}
-
-// === the lock ===
-
-/// The directory is ours; free again when dropped, or when the process has ended, however.
-#[derive(Debug)]
-pub(crate) struct Lock(File);
-
-impl Lock {
-    /// Makes the directory if it is not there, and takes it.
-    pub(crate) fn take(dir: &Path) -> Result<Self, OpenError> {
-        let file = |verb, path: &Path| {
-            let path = path.to_owned();
-            move |source| OpenError::File { verb, path, source }
-        };
-        fs::create_dir_all(dir).map_err(file("create", dir))?;
-        // Specs hold secrets: environments, for one.
-        fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(file("set the mode of", dir))?;
-        let path = dir.join("lock");
-        let open = File::options().create(true).append(true).open(&path).map_err(file("open", &path))?;
-        match flock(&open, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(open)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse { dir: dir.to_owned() }),
-            Err(error) => Err(file("lock", &path)(error.into())),
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Said aloud: a child that is being spawned has a copy of the descriptor until it executes its program.
-        let _ = flock(&self.0, FlockOperation::Unlock);
-    }
 }
 
 #[cfg(test)]

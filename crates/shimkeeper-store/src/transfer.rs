@@ -10,9 +10,11 @@ use shimkeeper_core::{HasKind, Kind};
 
 use crate::db::{self, Found};
 use crate::error::{Named, OpenError, StoreError};
-use crate::record::{Record, RecordKind};
-use crate::records::{Counts, ImportError, Records};
-use crate::store::{Failure, Store, decode};
+use crate::index::Counts;
+use crate::kind::RecordKind;
+use crate::record::Record;
+use crate::records::{ImportError, Records};
+use crate::store::{Failure, Store};
 use crate::writer::{Room, Tx};
 
 /// What becomes of a record that the store has, and differently.
@@ -74,10 +76,10 @@ impl Records {
     pub(crate) fn take(&mut self, found: &Found) -> Result<(), StoreError> {
         let namespace = found.namespace.clone();
         match RecordKind::ALL.into_iter().find(|kind| kind.as_str() == found.kind) {
-            Some(RecordKind::Namespace) => self.namespaces.push(decode(found)?),
-            Some(RecordKind::Container) => self.containers.push((namespace, decode(found)?)),
-            Some(RecordKind::Lease) => self.leases.push((namespace, decode(found)?)),
-            Some(RecordKind::Sandbox) => self.sandboxes.push((namespace, decode(found)?)),
+            Some(RecordKind::Namespace) => self.namespaces.push(found.decode()?),
+            Some(RecordKind::Container) => self.containers.push((namespace, found.decode()?)),
+            Some(RecordKind::Lease) => self.leases.push((namespace, found.decode()?)),
+            Some(RecordKind::Sandbox) => self.sandboxes.push((namespace, found.decode()?)),
             None => {}
         }
         Ok(())

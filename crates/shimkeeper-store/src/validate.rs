@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What clients may get wrong in any record.
 
+use std::collections::BTreeMap;
+
 use shimkeeper_core::{IdError, check_identifier};
 
-use crate::container::Labels;
 use crate::error::Invalid;
 
 /// Longest label: key and value together, in bytes.
@@ -30,7 +31,7 @@ pub(crate) fn lease_id(text: &str) -> Result<(), Invalid> {
 }
 
 /// Checks every label.
-pub(crate) fn labels(labels: &Labels) -> Result<(), Invalid> {
+pub(crate) fn labels(labels: &BTreeMap<String, String>) -> Result<(), Invalid> {
     let too_long = labels.iter().find(|(key, value)| key.len() + value.len() > MAX_LABEL);
     too_long.map_or(Ok(()), |(key, value)| {
         let shown = key.floor_char_boundary(SHOWN_KEY);

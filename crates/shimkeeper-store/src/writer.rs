@@ -19,9 +19,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::db;
 use crate::error::StoreError;
 use crate::index::{Change, Index};
-use crate::record::{Record, RecordKind};
+use crate::kind::RecordKind;
+use crate::lock::Lock;
+use crate::record::Record;
 use crate::reserve::Reserve;
-use crate::store::Lock;
 
 /// Most requests in one transaction.
 const BATCH: usize = 64;
@@ -259,7 +260,7 @@ where
 impl Tx<'_> {
     pub(crate) fn get<R: Record>(&self, namespace: &str, id: &str) -> Result<Option<R>, StoreError> {
         let found = db::get(self.connection, R::KIND, namespace, id).map_err(|source| self.failed(source))?;
-        found.map(|found| crate::store::decode(&found)).transpose()
+        found.map(|found| found.decode()).transpose()
     }
 
     pub(crate) fn exists<R: Record>(&self, namespace: &str, id: &str) -> Result<bool, StoreError> {
