@@ -27,7 +27,7 @@ use crate::record::Stage;
 use crate::role::Role;
 use crate::shim::{Permit, Shim};
 use crate::stdio::Prepared;
-use crate::{convert, diagnosis, events_endpoint, identify, monitor, oci, sandbox};
+use crate::{convert, diagnosing, events_endpoint, identify, monitor, oci, sandbox};
 
 pub use request::CreateTask;
 pub(crate) use request::Options;
@@ -125,7 +125,7 @@ async fn create_task(
     let pid =
         match shim.call("Create", deadline, |c, call| async move { c.create(&call, &message).await }).await {
             Ok(answer) => answer.pid,
-            Err(error) => return Err(diagnosis::explain(shim, &ProcessKey::Init, error).await),
+            Err(error) => return Err(diagnosing::explain(shim, &ProcessKey::Init, error).await),
         };
     crate::failpoint::hit("C7");
     shim.ledger.created(pid);

@@ -1,43 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Dialing a shim, the first time and again after its connection was lost.
+//! Dialing a shim, and seeing that it is the one that is meant.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use shimkeeper_core::{HasKind as _, Kind, Namespace, TaskKey};
+use shimkeeper_core::{HasKind as _, Kind, TaskKey};
 use shimkeeper_proto::containerd::task::v3::{ConnectRequest, StateRequest, StateResponse};
 use shimkeeper_shim::{BootstrapParams, Call, CallError, Connection, DialError, DialMode, ProcessIdentity};
 
 use crate::deadlines::Deadlines;
 use crate::env::Env;
 use crate::group::Seat;
-use crate::machine::Input;
-use crate::reconcile::{Finding, Told, reconcile};
 use crate::role::Role;
 use crate::shim::Shim;
-use crate::task::denial;
-use crate::{ending, trace, whereabouts};
-
-/// First and longest wait between two tries to dial again.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+use crate::trace;
 
 /// What a shim says of itself when it is first spoken to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Greeting {
     /// The shim's own process id; 0 if it does not say.
     pub(crate) shim_pid: u32,
-}
-
-/// Dials. Who has a seat [connects](crate::group::Seat::connect) instead.
-pub(crate) async fn dial_alone(
-    env: &Env,
-    namespace: &Namespace,
-    params: &BootstrapParams,
-    mode: DialMode,
-    deadline: Duration,
-) -> Result<Connection, DialError> {
-    Connection::dial(params, namespace, mode, env.scope.tasks(), deadline).await
 }
 
 /// Asks a shim who it is. A socket that accepts proves nothing: a stopped shim's does too. A shim that was started
@@ -147,7 +129,7 @@ async fn ask(
             }
         },
     };
-    let dialed = seat.connect(env, &params, DialMode::Existing, deadlines.dial).await;
+    let dialed = seat.connect(&env.scope, &params, DialMode::Existing, deadlines.dial).await;
     let connection = dialed.map_err(|error| Silence {
         reason: error.to_string(),
         nobody_listens: matches!(error, DialError::Missing { .. } | DialError::Refused { .. }),
@@ -187,37 +169,4 @@ async fn state_of(
     let request = StateRequest { id: key.id.to_string(), exec_id: String::new() };
     let call = Call::within(deadline);
     Some(Box::new(env.observed(binary, "State", connection.state(&call, &request)).await))
-}
-
-/// Dials a lost shim until it answers or is proven dead.
-pub(crate) async fn redial(shim: &Arc<Shim>) -> Input {
-    let mut wait = BACK_OFF.0;
-    loop {
-        if ending::proven_dead(shim, Duration::ZERO).await {
-            return Input::Died;
-        }
-        let places = whereabouts::of_shim(shim).await;
-        let identity = shim.identity();
-        let (seat, known) = (shim.seat(), identity.as_slice());
-        let whom = Whom::of(shim, seat.as_deref(), known);
-        let asking = shim.ledger.memo.ask();
-        match reach(&shim.env, whom, &shim.deadlines(), places).await {
-            Ok(Answer { connection, told, .. }) => {
-                let told = told.map(|answer| Told { asking, answer });
-                match reconcile(shim, &connection, told).await {
-                    Finding::Silent(error) => shim.set_trouble(error.to_string()),
-                    finding @ (Finding::Alive | Finding::Ended | Finding::Absent) => {
-                        shim.set_connection(connection);
-                        if matches!(finding, Finding::Absent) {
-                            denial::heard(shim);
-                        }
-                        return Input::Dialed;
-                    }
-                }
-            }
-            Err(silence) => shim.set_trouble(silence.reason),
-        }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(BACK_OFF.1);
-    }
 }

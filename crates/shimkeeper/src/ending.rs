@@ -21,6 +21,9 @@ use crate::role::Role;
 use crate::shim::{Permit, Shim};
 use crate::{identify, trace, whereabouts};
 
+/// A deletion, whoever completes it.
+pub(crate) const DELETE: Step = Step::Call("Delete");
+
 /// How long a process may take to die once its connection is closed, before it counts as merely out of reach: the
 /// kernel closes a dying process's sockets a moment before it is gone.
 pub(crate) const DYING: Duration = Duration::from_millis(500);

@@ -1,30 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The record of an end: the exit, and what the container's memory group said at that moment, which is gone soon after.
+//! Recording an end: the exit, and what the container's memory group said at that moment, which is gone soon after.
 
 use shimkeeper_core::{Exit, ProcessKey};
 
 use crate::shim::Shim;
-
-/// How a process ended, and what is known about why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ExitRecord {
-    /// How it ended.
-    pub exit: Exit,
-    /// How many processes of the container the kernel had killed by then for want of memory; `None` where nobody can
-    /// say.
-    pub oom_kills: Option<u64>,
-}
-
-impl ExitRecord {
-    /// Whether it was most likely ended for want of memory: by SIGKILL, in a container where the kernel did that.
-    pub fn is_out_of_memory(&self) -> bool {
-        self.exit.status == KILLED && self.oom_kills > Some(0)
-    }
-}
-
-/// SIGKILL, as shims put it into an exit status.
-pub(crate) const KILLED: u32 = 128 + 9;
 
 /// Records an exit, unless one is known already; answers whether it is news.
 pub(crate) fn record(shim: &Shim, process: &ProcessKey, exit: Exit) -> bool {

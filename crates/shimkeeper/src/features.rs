@@ -12,7 +12,6 @@ use shimkeeper_core::{Any, HasKind as _, Kind};
 use shimkeeper_shim::{FileVersion, RuntimeInfo, ShimBinary};
 use tokio::time::Instant;
 
-use crate::env::Env;
 use crate::error::{Error, Refused, Step};
 
 /// For how long an answer counts, a failure too: a binary that hangs is not waited for by everybody, and a runtime that
@@ -43,6 +42,57 @@ struct Told {
 }
 
 impl Infos {
+    /// What the binary says of itself, now or a moment ago.
+    ///
+    /// # Cancel safety
+    /// Yes: the binary is killed.
+    pub(crate) async fn info(
+        &self,
+        binary: &ShimBinary,
+        options: Option<&Any>,
+        patience: Duration,
+    ) -> Result<RuntimeInfo, Error> {
+        let question = Question {
+            binary: binary.path().to_owned(),
+            version: binary.version(),
+            options: options.map(|any| (any.type_url.clone(), any.value.clone())),
+        };
+        if let Some(info) = self.fresh(&question) {
+            return info.map_err(|refused| Error::new(Step::Launch, refused).at_shim(binary.path()));
+        }
+        match binary.info(options, patience).await {
+            Ok(info) => {
+                self.remember(question, Ok(info.clone()));
+                Ok(info)
+            }
+            Err(error) => {
+                let is_older = error.kind() == Kind::NotImplemented;
+                self.remember(question, Err(Refused::NoInfo { reason: error.to_string(), is_older }));
+                Err(Error::new(Step::Launch, error).at_shim(binary.path()))
+            }
+        }
+    }
+
+    /// Refuses a task with id-mapped mounts on a runtime that does not map them, as far as its shim can tell.
+    pub(crate) async fn require_idmapped_mounts(
+        &self,
+        binary: &ShimBinary,
+        options: Option<&Any>,
+        patience: Duration,
+    ) -> Result<(), Error> {
+        let refuse = |reason: String| {
+            Err(Error::new(Step::Check, Refused::NoIdmappedMounts { reason }).at_shim(binary.path()))
+        };
+        match self.info(binary, options, patience).await {
+            Ok(info) => match info.features.as_ref().map(maps_ids) {
+                Some(false) => refuse("the runtime's features do not have them".to_owned()),
+                // A shim whose runtime is none of OCI's says nothing of it.
+                Some(true) | None => Ok(()),
+            },
+            Err(error) => refuse(error.to_string()),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Question, Told>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,55 +108,6 @@ impl Infos {
             told.clear();
         }
         told.insert(question, Told { at: Instant::now(), info });
-    }
-}
-
-/// What the binary says of itself, now or a moment ago.
-///
-/// # Cancel safety
-/// Yes: the binary is killed.
-pub(crate) async fn info(
-    env: &Env,
-    binary: &ShimBinary,
-    options: Option<&Any>,
-) -> Result<RuntimeInfo, Error> {
-    let question = Question {
-        binary: binary.path().to_owned(),
-        version: binary.version(),
-        options: options.map(|any| (any.type_url.clone(), any.value.clone())),
-    };
-    if let Some(info) = env.infos.fresh(&question) {
-        return info.map_err(|refused| Error::new(Step::Launch, refused).at_shim(binary.path()));
-    }
-    match binary.info(options, env.timing_of(binary.path()).now().info).await {
-        Ok(info) => {
-            env.infos.remember(question, Ok(info.clone()));
-            Ok(info)
-        }
-        Err(error) => {
-            let is_older = error.kind() == Kind::NotImplemented;
-            env.infos.remember(question, Err(Refused::NoInfo { reason: error.to_string(), is_older }));
-            Err(Error::new(Step::Launch, error).at_shim(binary.path()))
-        }
-    }
-}
-
-/// Refuses a task with id-mapped mounts on a runtime that does not map them, as far as its shim can tell.
-pub(crate) async fn require_idmapped_mounts(
-    env: &Env,
-    binary: &ShimBinary,
-    options: Option<&Any>,
-) -> Result<(), Error> {
-    let refuse = |reason: String| {
-        Err(Error::new(Step::Check, Refused::NoIdmappedMounts { reason }).at_shim(binary.path()))
-    };
-    match info(env, binary, options).await {
-        Ok(info) => match info.features.as_ref().map(maps_ids) {
-            Some(false) => refuse("the runtime's features do not have them".to_owned()),
-            // A shim whose runtime is none of OCI's says nothing of it.
-            Some(true) | None => Ok(()),
-        },
-        Err(error) => refuse(error.to_string()),
     }
 }
 

@@ -21,8 +21,7 @@ use shimkeeper_shim::{Address, BootstrapParams, Connection, DialError, DialMode,
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::dialing;
-use crate::env::Env;
+use crate::scope::Scope;
 use crate::sync::shed;
 
 /// Groups that have ended and are remembered, for those who were told to join them meanwhile.
@@ -148,15 +147,15 @@ impl Seat {
     /// A share of the group's wire; dials if there is none.
     pub(crate) async fn connect(
         &self,
-        env: &Env,
+        scope: &Scope,
         params: &BootstrapParams,
         mode: DialMode,
         deadline: Duration,
     ) -> Result<Connection, DialError> {
         let Some(turn) = self.with(|group| turn_of(&mut group.turn)) else {
-            return dialing::dial_alone(env, &self.place.namespace, params, mode, deadline).await;
+            return Connection::dial(params, &self.place.namespace, mode, scope.tasks(), deadline).await;
         };
-        let connected = self.connect_in(&turn, env, params, mode, deadline).await;
+        let connected = self.connect_in(&turn, scope, params, mode, deadline).await;
         self.with(|group| {
             // Nobody else waits for it.
             if group.turn.strong_count() == 1 {
@@ -169,7 +168,7 @@ impl Seat {
     async fn connect_in(
         &self,
         turn: &Semaphore,
-        env: &Env,
+        scope: &Scope,
         params: &BootstrapParams,
         mode: DialMode,
         deadline: Duration,
@@ -179,7 +178,8 @@ impl Seat {
         if let Some(share) = self.with(open).flatten().filter(|share| share.close_reason().is_none()) {
             return Ok(share);
         }
-        let connection = dialing::dial_alone(env, &self.place.namespace, params, mode, deadline).await?;
+        let connection =
+            Connection::dial(params, &self.place.namespace, mode, scope.tasks(), deadline).await?;
         self.with(|group| group.connection = Some(connection.clone()));
         Ok(connection)
     }

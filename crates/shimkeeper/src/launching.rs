@@ -37,7 +37,7 @@ use crate::registry::{Entry, Reservation};
 use crate::role::Role;
 use crate::shim::{Parts, Permit, Shim};
 use crate::supervisor::Supervisor;
-use crate::{diagnosis, features, identify, reap};
+use crate::{diagnosing, identify, reap};
 
 use files::Wanted;
 use undo::UndoBundle;
@@ -140,7 +140,8 @@ pub(crate) async fn prepare(env: Arc<Env>, order: Order<'_>) -> Result<Draft, Er
     let bundle = undo.bundle();
     let options = order.options.to_any(binary.path(), &env.config.state);
     if order.has_idmapped_mounts {
-        features::require_idmapped_mounts(&env, &binary, options.as_ref()).await?;
+        let patience = env.timing_of(binary.path()).now().info;
+        env.infos.require_idmapped_mounts(&binary, options.as_ref(), patience).await?;
     }
     let record =
         RecordFile::new(&env.scope, bundle.clone(), Record::new(incarnation, env.boot_id, binary.clone()));
@@ -206,7 +207,7 @@ pub(crate) async fn launch(mut draft: Draft, gave_up: &CancellationToken) -> Res
     match withdrawable(gave_up, &draft.env.clone(), Box::pin(launch_and_dial(&mut draft))).await {
         Ok(dialed) => Box::pin(supervise(draft, dialed)).await,
         Err(error) => {
-            let found = diagnosis::of_launch(&draft.env, &error).await;
+            let found = diagnosing::of_launch(&draft.env, &error).await;
             let error = error.diagnosed(found).at_shim(draft.binary.path()).with_shim_log(draft.log.tail());
             if let Cause::Launch(error) = error.cause() {
                 draft.announced = error.announced().map(|params| params.address.clone());
@@ -310,8 +311,10 @@ async fn dial_and_greet(
     mode: DialMode,
 ) -> Result<(Connection, Greeting), Error> {
     let (id, deadline) = (draft.bundle.key().id.as_str(), draft.deadlines.dial);
-    let connection =
-        seat.connect(&draft.env, params, mode, deadline).await.map_err(|e| Error::new(Step::Dial, e))?;
+    let connection = seat
+        .connect(&draft.env.scope, params, mode, deadline)
+        .await
+        .map_err(|e| Error::new(Step::Dial, e))?;
     let greet = dialing::greet(draft.role, id, connection.clone(), Call::within(deadline));
     draft.env.observed(draft.binary.path(), "Connect", Box::pin(greet)).await.map_err(|e| {
         connection.close();

@@ -14,10 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use shimkeeper_core::{ExecId, Exit, ProcessKey};
 use tokio::sync::{Notify, watch};
 
-pub(crate) use book::{Book, Fact, Notice, Phase, Process, Told, UnderWay};
+pub(crate) use book::{Book, Fact, Notice, Phase, Process, StartTurn, Told, UnderWay};
 
 use crate::error::Refused;
-use crate::exits::ExitRecord;
 use crate::memo::{Asking, Memo};
 use crate::rare::Rare;
 use crate::state::ProcessState;
@@ -44,14 +43,26 @@ struct Pages {
 /// What a wait comes to.
 pub(crate) type Outcome = Result<Exit, Refused>;
 
-/// How a start may go on.
+/// How a process ended, and what is known about why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StartTurn {
-    /// Nobody has started it.
-    First,
-    /// An earlier start was never answered: ask the shim for the state before trying again.
-    AfterUnsure,
+#[non_exhaustive]
+pub struct ExitRecord {
+    /// How it ended.
+    pub exit: Exit,
+    /// How many processes of the container the kernel had killed by then for want of memory; `None` where nobody can
+    /// say.
+    pub oom_kills: Option<u64>,
 }
+
+impl ExitRecord {
+    /// Whether it was most likely ended for want of memory: by SIGKILL, in a container where the kernel did that.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.exit.status == KILLED && self.oom_kills > Some(0)
+    }
+}
+
+/// SIGKILL, as shims put it into an exit status.
+pub(crate) const KILLED: u32 = 128 + 9;
 
 /// A deletion under way, whether or not its caller waits for the end of it.
 pub(crate) struct Deleting<'a> {

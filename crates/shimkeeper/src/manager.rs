@@ -25,7 +25,7 @@ use crate::env::Env;
 use crate::error::{Cause, Error, Refused, Step};
 use crate::events_endpoint;
 use crate::events_since::EventsSince;
-use crate::features::{self, Infos};
+use crate::features::Infos;
 use crate::group::Groups;
 use crate::journaling::Journaling;
 use crate::launching;
@@ -258,7 +258,7 @@ impl Manager {
         let env = &self.inner.env;
         let runtime: Runtime = runtime.parse().map_err(|e| Error::new(Step::Check, e))?;
         let binary = launching::find(env, runtime).await?;
-        features::info(env, &binary, options).await
+        env.infos.info(&binary, options, env.timing_of(binary.path()).now().info).await
     }
 
     /// Waits until nothing has this id: a task that is being deleted, or a creation that is being undone, is over and

@@ -10,14 +10,13 @@ use shimkeeper_proto::containerd::task::v3 as wire;
 use shimkeeper_shim::{Call, CallError, Connection};
 
 use crate::error::{Cause, Error, Refused, Step};
-use crate::exits::{self, ExitRecord};
-use crate::ledger::StartTurn;
+use crate::ledger::{ExitRecord, StartTurn};
 use crate::limit::{Limit, Until};
 use crate::shim::Shim;
 use crate::state::{ProcessState, Status};
-use crate::stdio::ProcessIo;
+use crate::stdio::{self, ProcessIo};
 use crate::task::denial;
-use crate::{bypass, convert, diagnosis, identify, monitor, publish, signals};
+use crate::{bypass, convert, diagnosing, exits, identify, monitor, publish, signals};
 
 /// An exec: an extra process of a task. A clone is another handle on the same one.
 #[derive(Clone)]
@@ -118,7 +117,7 @@ impl Process {
     /// # Cancel safety
     /// Yes.
     pub async fn close_stdin(&self) -> Result<(), Error> {
-        close_stdin(&self.shim, &self.key, self.limit).await
+        stdio::close_stdin(&self.shim, &self.key, self.limit).await
     }
 
     /// Takes its pipes; `None` if it has none, if they were taken before, or once it is deleted.
@@ -175,7 +174,7 @@ pub(crate) async fn start(shim: &Arc<Shim>, process: &ProcessKey, limit: Limit) 
                 shim.ledger.start_refused(process);
                 note_failed(shim, process, &error, until).await;
             }
-            Err(diagnosis::explain(shim, process, error).await.of_process(process))
+            Err(diagnosing::explain(shim, process, error).await.of_process(process))
         }
     }
 }
@@ -354,21 +353,6 @@ pub(crate) async fn resize(
     };
     let deadline = limit.begin().cap(shim.deadlines().query);
     shim.call("ResizePty", deadline, |c, call| async move { c.resize_pty(&call, &request).await })
-        .await
-        .map(drop)
-        .map_err(|e| e.of_process(process))
-}
-
-pub(crate) async fn close_stdin(shim: &Shim, process: &ProcessKey, limit: Limit) -> Result<(), Error> {
-    // The shim closes its end; the process sees the end of its input only once ours is closed too.
-    shim.close_input(process);
-    let request = wire::CloseIoRequest {
-        id: shim.key.id.to_string(),
-        exec_id: process.exec_id().to_owned(),
-        stdin: true,
-    };
-    let deadline = limit.begin().cap(shim.deadlines().query);
-    shim.call("CloseIO", deadline, |c, call| async move { c.close_io(&call, &request).await })
         .await
         .map(drop)
         .map_err(|e| e.of_process(process))

@@ -15,7 +15,8 @@ use shimkeeper_shim::{
 
 use crate::empty_cgroup;
 use crate::env::Env;
-use crate::exits::{self, KILLED};
+use crate::exits;
+use crate::ledger::KILLED;
 use crate::machine::Input;
 use crate::shim::Shim;
 use crate::{bypass, identify, orphan};

@@ -24,17 +24,17 @@ use crate::error::{Error, Refused, Step};
 use crate::group::{Leaving, Seat};
 use crate::health::{HealthState, Vitals};
 use crate::ledger::{Book, Ledger};
-use crate::machine::{self, End, Fate, State};
+use crate::machine::{self, End, State};
 use crate::phases::Phases;
 use crate::rare::Rare;
 use crate::record::{Record, RecordFile};
 use crate::role::Role;
 use crate::stdio::{Plumbing, ProcessIo};
 use crate::sync::lock;
-use crate::task::denial::Denial;
 use crate::trace;
 use crate::waiting::{Watched, until};
 use holds::Holds;
+pub(crate) use holds::{Permit, Settlement};
 use people::People;
 use voice::Voice;
 
@@ -86,6 +86,14 @@ pub(crate) struct Parting {
     pub(crate) rebooted: bool,
 }
 
+/// Whether a shim is taken at its word when it denies its task.
+#[derive(Debug, Default)]
+pub(crate) struct Denial {
+    pub(crate) is_credible: AtomicBool,
+    /// Whether somebody looks into one.
+    pub(crate) is_heard: AtomicBool,
+}
+
 /// The parts a shim starts with.
 pub(crate) struct Parts {
     pub(crate) env: Arc<Env>,
@@ -103,16 +111,12 @@ pub(crate) struct Parts {
     pub(crate) is_found: bool,
 }
 
-/// The right to decide a shim's fate; one at a time.
-#[must_use = "a permit that is dropped decides for what it was made with"]
-pub(crate) struct Permit {
-    settle: Option<oneshot::Sender<Fate>>,
-    state: Arc<Watched<State>>,
-    on_drop: Fate,
+impl Denial {
+    /// Who answers is known to be the task's own shim: it made the task, has known it, or is proven to be.
+    pub(crate) fn believe(&self) {
+        self.is_credible.store(true, Ordering::Relaxed);
+    }
 }
-
-/// What the supervisor receives from a permit.
-pub(crate) type Settlement = oneshot::Receiver<Fate>;
 
 impl Shim {
     /// A shim that starts held by whoever made or found it.
@@ -452,46 +456,5 @@ impl Shim {
             change(record);
         };
         self.record.update(change).await
-    }
-}
-
-impl Permit {
-    /// A permit and its other end. A permit that is dropped decides `on_drop`.
-    pub(crate) fn new(state: Arc<Watched<State>>, on_drop: Fate) -> (Self, Settlement) {
-        let (settle, settlement) = oneshot::channel();
-        (Self { settle: Some(settle), state, on_drop }, settlement)
-    }
-
-    /// The same permit, which decides that the shim lives on when it is dropped.
-    pub(crate) fn keeping(mut self) -> Self {
-        self.on_drop = Fate::Keep;
-        self
-    }
-
-    /// Decides that the shim lives on, without waiting for that to be noticed.
-    pub(crate) fn keep(self) {
-        drop(self.keeping());
-    }
-
-    /// Decides. Waits until a shim that has to go is over, or stuck on its way; answers the state then.
-    pub(crate) async fn settle(mut self, fate: Fate) -> State {
-        if let Some(settle) = self.settle.take() {
-            // The supervisor is gone only after a detach; then there is nothing left to decide.
-            let _ = settle.send(fate);
-        }
-        let is_decided = |state| match state {
-            State::Gone(_) | State::Quarantined => true,
-            State::Serving | State::Unreachable => fate == Fate::Keep,
-            State::Held(_) | State::Ending | State::Reaping | State::Removing => false,
-        };
-        self.state.until(is_decided).await
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(settle) = self.settle.take() {
-            let _ = settle.send(self.on_drop);
-        }
     }
 }

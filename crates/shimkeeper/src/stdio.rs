@@ -19,7 +19,7 @@ use tokio::net::unix::pipe;
 pub use input::StdinPipe;
 pub use output::OutputPipe;
 
-pub(crate) use input::Inlet;
+pub(crate) use input::{Inlet, close_stdin};
 pub(crate) use output::Spill;
 
 use crate::env::Env;

@@ -18,7 +18,7 @@ use crate::monitor::Watch;
 use crate::registry::Ticket;
 use crate::shim::{Permit, Settlement, Shim};
 use crate::waiting::{Work, run_or_pend, until};
-use crate::{dialing, ending, health, monitor, publish, reap};
+use crate::{ending, health, monitor, publish, reap, redial};
 
 /// First and longest wait between two tries to clear up what could not be cleared up, in seconds.
 const RETRY: (u32, u32) = (1, 60);
@@ -193,7 +193,7 @@ impl Supervisor {
         let shim = self.shim.clone();
         match action {
             Action::Redial => {
-                self.begin(async move { dialing::redial(&shim).await });
+                self.begin(async move { redial::redial(&shim).await });
             }
             Action::EndShim => {
                 self.watch = None;

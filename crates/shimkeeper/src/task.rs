@@ -20,8 +20,8 @@ pub use exec::ExecTask;
 use crate::checkpoint::Checkpoint;
 use crate::convert;
 use crate::error::{Error, Refused, Step};
-use crate::exits::ExitRecord;
 use crate::health::Health;
+use crate::ledger::ExitRecord;
 use crate::limit::Limit;
 use crate::phases::Phases;
 use crate::process::{self, Process};
@@ -29,7 +29,7 @@ use crate::resources::Resources;
 use crate::shim::Shim;
 use crate::state::ProcessState;
 use crate::stats::Stats;
-use crate::stdio::ProcessIo;
+use crate::stdio::{self, ProcessIo};
 
 /// A task: a container and the shim it runs under. A clone is another handle on the same one.
 ///
@@ -292,7 +292,7 @@ impl Task {
     /// # Cancel safety
     /// Yes.
     pub async fn close_stdin(&self) -> Result<(), Error> {
-        process::close_stdin(&self.shim, &ProcessKey::Init, self.limit).await
+        stdio::close_stdin(&self.shim, &ProcessKey::Init, self.limit).await
     }
 
     /// Writes its state into a directory, from which [`CreateTask::restore_from`](crate::CreateTask::restore_from)

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, VecDeque};
 use shimkeeper_core::{ExecId, Exit, ProcessKey};
 
 use crate::error::Refused;
-use crate::ledger::StartTurn;
 use crate::rare::Rare;
 
 /// Deleted execs that are remembered, so that a late report of one is recognised.
@@ -154,6 +153,15 @@ impl Default for Book {
             forgotten: Rare::NONE,
         }
     }
+}
+
+/// How a start may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartTurn {
+    /// Nobody has started it.
+    First,
+    /// An earlier start was never answered: ask the shim for the state before trying again.
+    AfterUnsure,
 }
 
 impl Book {

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use shimkeeper_core::ProcessKey;
+use shimkeeper_proto::containerd::task::v3::CloseIoRequest;
 use tokio::io::AsyncWrite;
 use tokio::net::unix::pipe;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::error::Error;
 use crate::limit::Limit;
-use crate::process;
 use crate::scope::Scope;
 use crate::shim::Shim;
 
@@ -105,11 +106,24 @@ impl StdinPipe {
         let close = async move {
             if let Some(shim) = shim.upgrade() {
                 // A process that has ended has no input to close.
-                let _ = process::close_stdin(&shim, &key, Limit::default()).await;
+                let _ = close_stdin(&shim, &key, Limit::default()).await;
             }
         };
         self.closing = Some(self.scope.tasks().spawn_on(close, &self.runtime));
     }
+}
+
+/// Has our end and that of the shim closed: the process reads the end of its input.
+pub(crate) async fn close_stdin(shim: &Shim, process: &ProcessKey, limit: Limit) -> Result<(), Error> {
+    // The shim closes its end; the process sees the end of its input only once ours is closed too.
+    shim.close_input(process);
+    let request =
+        CloseIoRequest { id: shim.key.id.to_string(), exec_id: process.exec_id().to_owned(), stdin: true };
+    let deadline = limit.begin().cap(shim.deadlines().query);
+    shim.call("CloseIO", deadline, |c, call| async move { c.close_io(&call, &request).await })
+        .await
+        .map(drop)
+        .map_err(|e| e.of_process(process))
 }
 
 impl AsyncWrite for StdinPipe {

@@ -14,8 +14,8 @@ use shimkeeper_core::{Exit, Kind, ProcessKey};
 use shimkeeper_proto::containerd::task::v3::DeleteRequest;
 use shimkeeper_shim::Connection;
 
-use crate::ending::{self, DYING};
-use crate::error::{Error, Step};
+use crate::ending::{self, DELETE, DYING};
+use crate::error::Error;
 use crate::limit::Limit;
 use crate::machine::{Fate, State};
 use crate::monitor;
@@ -23,23 +23,21 @@ use crate::process;
 use crate::shim::Shim;
 use crate::{exits, identify};
 
-pub(super) const STEP: Step = Step::Call("Delete");
-
 pub(super) async fn delete(shim: &Arc<Shim>, limit: Limit) -> Result<Exit, Error> {
     let own = shim.clone();
-    ending::done(shim, STEP, limit, async move { run(&own).await }).await
+    ending::done(shim, DELETE, limit, async move { run(&own).await }).await
 }
 
 async fn run(shim: &Arc<Shim>) -> Result<Exit, Error> {
     let permit = match shim.hold().await {
         Ok(permit) => permit,
-        Err(State::Quarantined) => return ending::outcome(shim, STEP, try_again(shim).await),
+        Err(State::Quarantined) => return ending::outcome(shim, DELETE, try_again(shim).await),
         // It ended under another's hands: a second delete gives the same answer.
-        Err(state) => return ending::outcome(shim, STEP, state),
+        Err(state) => return ending::outcome(shim, DELETE, state),
     };
     crate::failpoint::hit("D1");
     match ask(shim).await {
-        Ok(()) => ending::settle(shim, STEP, permit).await,
+        Ok(()) => ending::settle(shim, DELETE, permit).await,
         Err(error) => {
             permit.settle(Fate::Keep).await;
             Err(error)

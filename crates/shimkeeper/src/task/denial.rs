@@ -11,30 +11,14 @@
 //! Only a shim that is known to be the task's own is taken at its word, and never about what can be seen to live.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use shimkeeper_core::{HasKind as _, Kind, ProcessKey};
 
-use super::delete;
-use crate::ending::{self, DYING};
+use crate::ending::{self, DELETE, DYING};
 use crate::role::Role;
 use crate::shim::Shim;
 use crate::{identify, reconcile};
-
-/// Whether a shim is taken at its word when it denies its task.
-#[derive(Debug, Default)]
-pub(crate) struct Denial {
-    is_credible: AtomicBool,
-    /// Whether somebody looks into one.
-    is_heard: AtomicBool,
-}
-
-impl Denial {
-    /// Who answers is known to be the task's own shim: it made the task, has known it, or is proven to be.
-    pub(crate) fn believe(&self) {
-        self.is_credible.store(true, Ordering::Relaxed);
-    }
-}
 
 /// The shim is said to have no such task: sees whether that is so, in the background, and completes the deletion then.
 pub(crate) fn heard(shim: &Arc<Shim>) {
@@ -67,7 +51,7 @@ async fn look_into(shim: &Arc<Shim>) {
                 namespace = %shim.key.namespace, task = %shim.key.id,
                 "its shim has deleted it and nobody cleared up: completing the deletion"
             );
-            if let Err(error) = ending::settle(shim, delete::STEP, permit).await {
+            if let Err(error) = ending::settle(shim, DELETE, permit).await {
                 tracing::warn!(
                     namespace = %shim.key.namespace, task = %shim.key.id, %error,
                     "the deletion could not be completed"
