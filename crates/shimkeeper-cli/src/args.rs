@@ -34,7 +34,8 @@ writes is kept, see `shimkeeper logs`; one in the foreground has its output here
 
 Exit code:
   that of the container's process, 128+N when signal N ended it;
-  125 when shimkeeper or the runtime failed, 126 when the command cannot be executed, 127 when it is not there.
+  125 when shimkeeper or the runtime failed, also to write what the process wrote; 126 when the command cannot be
+  executed, 127 when it is not there.
 
 Signals:
   TERM, INT, HUP, QUIT, USR1 and USR2 are forwarded. When three INTs within two seconds do not end the container,

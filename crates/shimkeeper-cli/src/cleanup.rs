@@ -34,7 +34,7 @@ pub(crate) async fn cleanup(args: &CleanupArgs) -> u8 {
     if let Err(failure) = execute(args, &mut report, &mut failures).await {
         failures.insert(0, failure);
     }
-    report.print(args.output);
+    failures.extend(report.print(args.output).err());
     failures.iter().for_each(Failure::print);
     if failures.is_empty() { 0 } else { EXIT_FAILURE }
 }

@@ -12,6 +12,7 @@ mod kept;
 mod output;
 mod private_dirs;
 mod run;
+mod stdout;
 mod store;
 
 use std::io::IsTerminal;

@@ -39,8 +39,7 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     let dir = Store::dir_below(&args.place.root);
     let records = Records::read(&dir).map_err(|error| of_open(&error))?;
     let done = Done::Whole { records: records.counts().into() };
-    Report::new("check", &dir, done, &[]).print(args.output);
-    Ok(())
+    Report::new("check", &dir, done, &[]).print(args.output)
 }
 
 fn export(args: &ExportArgs) -> Result<(), Failure> {
@@ -70,8 +69,7 @@ async fn import(args: &ImportArgs) -> Result<(), Failure> {
     let records = Records::from_json(&json).map_err(|error| Failure::of(&error, Some(hint)))?;
     let dir = Store::dir_below(&args.place.root);
     let done = take_in(&dir, records, args.replace).await?;
-    Report::new("import", &dir, done, &[]).print(args.output);
-    Ok(())
+    Report::new("import", &dir, done, &[]).print(args.output)
 }
 
 async fn recovery(args: &RecoverArgs) -> Result<(), Failure> {
@@ -83,15 +81,14 @@ async fn recovery(args: &RecoverArgs) -> Result<(), Failure> {
     match &recovered {
         Recovered::Whole(counts) => {
             let done = Done::Whole { records: (*counts).into() };
-            Report::new("recover", &dir, done, &[]).print(args.output);
+            Report::new("recover", &dir, done, &[]).print(args.output)
         }
         Recovered::Anew { salvaged, from_bundles, left_out, set_aside } => {
             let (salvaged, from_bundles) = ((*salvaged).into(), (*from_bundles).into());
             let done = Done::Recovered { salvaged, from_bundles, set_aside: set_aside.as_deref() };
-            Report::new("recover", &dir, done, left_out).print(args.output);
+            Report::new("recover", &dir, done, left_out).print(args.output)
         }
     }
-    Ok(())
 }
 
 async fn from_containerd(args: &ContainerdArgs) -> Result<(), Failure> {
@@ -105,8 +102,7 @@ async fn from_containerd(args: &ContainerdArgs) -> Result<(), Failure> {
     })?;
     let dir = Store::dir_below(args.root.as_deref().unwrap_or(&args.from_containerd));
     let done = take_in(&dir, records, args.replace).await?;
-    Report::new("import", &dir, done, &left_out).print(args.output);
-    Ok(())
+    Report::new("import", &dir, done, &left_out).print(args.output)
 }
 
 /// Opens the store, or makes one, and takes the records in.

@@ -11,7 +11,6 @@
 //! ```
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use serde::Serialize;
 use shimkeeper::{Exit, Status, TaskKey, Verdict};
@@ -20,6 +19,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::private_dirs::PrivateDir;
 use crate::run::report::ExitReport;
+use crate::stdout;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -58,13 +58,12 @@ impl Default for Report {
 }
 
 impl Report {
-    pub(super) fn print(&self, output: Output) {
+    pub(super) fn print(&self, output: Output) -> Result<(), Failure> {
         let text = match output {
             Output::Json => serde_json::to_string(self).expect("a report has only plain fields") + "\n",
             Output::Text => self.runs.iter().map(RunReport::text).collect(),
         };
-        // Nobody is left to be told that standard output is closed.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        stdout::write(text.as_bytes()).map(drop)
     }
 }
 

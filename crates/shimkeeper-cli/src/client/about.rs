@@ -82,7 +82,7 @@ pub(super) async fn version(args: &ServerArgs) -> Result<u8, Failure> {
             let line = format!("{}{}", server.version, revision.unwrap_or_default());
             format!("client  {}\nserver  {}\n", client.version, print::plain(&line))
         }
-    });
+    })?;
     Ok(0)
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn info(args: &ServerArgs) -> Result<u8, Failure> {
     print::write(&match args.output {
         Output::Json => print::json("shimkeeper.info/1", &info),
         Output::Text => info.text(),
-    });
+    })?;
     Ok(0)
 }
 
@@ -166,6 +166,6 @@ pub(super) async fn namespaces(args: &ServerArgs) -> Result<u8, Failure> {
             rows.extend(listed.namespaces.iter().map(|one| [one.name.clone(), print::labels(&one.labels)]));
             print::table(&rows)
         }
-    });
+    })?;
     Ok(0)
 }

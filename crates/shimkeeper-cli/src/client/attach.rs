@@ -83,7 +83,7 @@ pub(super) async fn attach(args: &AttachArgs) -> Result<u8, Failure> {
         Output::Text if report.exit.is_none() => say(&format!("left {id}, which goes on"), None),
         Output::Text => {}
     }
-    Ok(report.exit.map_or(0, |exit| exit_code::of_status(exit.status)))
+    streams.written().map(|()| report.exit.map_or(0, |exit| exit_code::of_status(exit.status)))
 }
 
 /// Begins to copy its output, from where it is kept, or else from the FIFOs of another client.

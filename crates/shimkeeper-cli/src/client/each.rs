@@ -36,6 +36,7 @@ pub(super) async fn each(
     let server = Server::connect(&args.server, Some(&args.within.namespace)).await?;
     let found = Found::look(&server).await?;
     let mut report = Report::default();
+    let mut told = Ok(true);
     for word in &args.ids {
         let outcome = match found.resolve(word) {
             Ok(id) => {
@@ -52,7 +53,7 @@ pub(super) async fn each(
         match outcome {
             Ok(id) => {
                 if args.server.output == Output::Text {
-                    print::write(&format!("{id}\n"));
+                    told = told.and(print::write(&format!("{id}\n")));
                 }
                 report.done.push(id.to_owned());
             }
@@ -63,7 +64,8 @@ pub(super) async fn each(
         }
     }
     if args.server.output == Output::Json {
-        print::write(&print::json(schema, &report));
+        told = print::write(&print::json(schema, &report));
     }
+    told?;
     Ok(if report.failed.is_empty() { 0 } else { EXIT_FAILURE })
 }

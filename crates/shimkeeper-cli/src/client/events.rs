@@ -61,7 +61,7 @@ pub(super) async fn events(args: &EventsArgs) -> Result<u8, Failure> {
                     tell(output, Some(answer.sequence).filter(|number| *number != 0), &event)
                 }
                 Some(Item::Missing(missing)) => tell_missing(output, missing),
-                None => true,
+                None => Ok(true),
             })
             .await
         }
@@ -69,11 +69,14 @@ pub(super) async fn events(args: &EventsArgs) -> Result<u8, Failure> {
 }
 
 /// Tells each, until there is nobody to tell.
-async fn each<T>(mut stream: Streaming<T>, mut tell: impl FnMut(T) -> bool) -> Result<u8, Failure> {
+async fn each<T>(
+    mut stream: Streaming<T>,
+    mut tell: impl FnMut(T) -> Result<bool, Failure>,
+) -> Result<u8, Failure> {
     loop {
         match stream.message().await {
             Ok(Some(one)) => {
-                if !tell(one) {
+                if !tell(one)? {
                     return Ok(0);
                 }
             }
@@ -100,7 +103,7 @@ fn filters(args: &EventsArgs) -> Vec<String> {
     args.filter.iter().map(|filter| format!("{within},{filter}")).collect()
 }
 
-fn tell(output: Output, sequence: Option<u64>, envelope: &Envelope) -> bool {
+fn tell(output: Output, sequence: Option<u64>, envelope: &Envelope) -> Result<bool, Failure> {
     let any = envelope.event.as_ref();
     let event = Event {
         sequence,
@@ -116,7 +119,7 @@ fn tell(output: Output, sequence: Option<u64>, envelope: &Envelope) -> bool {
     })
 }
 
-fn tell_missing(output: Output, Missing { from, to }: Missing) -> bool {
+fn tell_missing(output: Output, Missing { from, to }: Missing) -> Result<bool, Failure> {
     match output {
         Output::Json => print::write(&print::json("shimkeeper.missing/1", &Gap { from, to })),
         Output::Text => {
@@ -124,7 +127,7 @@ fn tell_missing(output: Output, Missing { from, to }: Missing) -> bool {
                 &format!("events {from} to {to} cannot be had"),
                 Some("what is there now, `shimkeeper ps -a` shows"),
             );
-            true
+            Ok(true)
         }
     }
 }

@@ -61,9 +61,10 @@ pub(super) async fn exec(args: &ExecArgs) -> Result<u8, Failure> {
     let exec = Exec { server: &server, id, name: &exec_id, spec: &spec.value, process };
     let mut report =
         Report { namespace: args.within.namespace.as_str(), id, exec_id: &exec_id, pid: 0, exit: None };
+    let mut written = Ok(());
     if args.detach {
         report.pid = exec.begin(&Io::default()).await?;
-        print::write(&format!("{exec_id}\n"));
+        print::write(&format!("{exec_id}\n"))?;
     } else {
         let mut front = Front::new(Fifos::make(args.tty, args.interactive)?)?;
         report.pid = exec.begin(front.io()).await?;
@@ -71,11 +72,12 @@ pub(super) async fn exec(args: &ExecArgs) -> Result<u8, Failure> {
         let exit = front.watch(&process).await?;
         report.exit = Some(ExitReport::new(&exit));
         exec.delete(&process.server()).await;
+        written = front.written();
     }
     if args.server.output == Output::Json {
         print::write_error(&print::json("shimkeeper.exec/1", &report));
     }
-    Ok(report.exit.map_or(0, |exit| exit_code::of_status(exit.status)))
+    written.map(|()| report.exit.map_or(0, |exit| exit_code::of_status(exit.status)))
 }
 
 impl Exec<'_> {

@@ -21,6 +21,7 @@ pub(super) struct Front {
     fifos: Fifos,
     timeout: Option<Duration>,
     timed_out: bool,
+    written: Result<(), Failure>,
 }
 
 impl Front {
@@ -28,7 +29,7 @@ impl Front {
     pub(super) fn new(fifos: Fifos) -> Result<Self, Failure> {
         let signals = Signals::of_process()?;
         let raw_mode = RawMode::of_input(fifos.io.terminal && !fifos.io.stdin.is_empty())?;
-        Ok(Self { signals, raw_mode, fifos, timeout: None, timed_out: false })
+        Ok(Self { signals, raw_mode, fifos, timeout: None, timed_out: false, written: Ok(()) })
     }
 
     /// Kills it after this time.
@@ -45,6 +46,11 @@ impl Front {
     /// Whether the time was up before it ended.
     pub(super) fn timed_out(&self) -> bool {
         self.timed_out
+    }
+
+    /// That all it wrote is written.
+    pub(super) fn written(self) -> Result<(), Failure> {
+        self.written
     }
 
     /// Watches it from its start to its end, and until all it wrote is written.
@@ -72,6 +78,7 @@ impl Front {
             }
         };
         streams.drain(&mut self.signals).await;
+        self.written = streams.written();
         self.raw_mode = None;
         Ok(exit)
     }

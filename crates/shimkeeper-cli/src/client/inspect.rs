@@ -67,7 +67,7 @@ pub(super) async fn inspect(args: &TargetArgs) -> Result<u8, Failure> {
     print::write(&match args.server.output {
         Output::Json => print::json("shimkeeper.inspect/1", &inspected),
         Output::Text => inspected.containers.iter().map(Whole::text).collect::<Vec<_>>().join("\n"),
-    });
+    })?;
     Ok(code)
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn logs(args: &LogsArgs) -> Result<u8, Failure> {
     if !args.follow {
         loop {
             let pieces = source.now().map_err(unreadable)?;
-            if pieces.is_empty() || !teller.tell(&pieces) {
+            if pieces.is_empty() || !teller.tell(&pieces)? {
                 return Ok(0);
             }
         }
@@ -71,7 +71,7 @@ pub(super) async fn logs(args: &LogsArgs) -> Result<u8, Failure> {
     let over = CancellationToken::new();
     let follow = async {
         while let Some(pieces) = source.next(&over).await.map_err(unreadable)? {
-            if !teller.tell(&pieces) {
+            if !teller.tell(&pieces)? {
                 break;
             }
         }
@@ -97,26 +97,33 @@ pub(super) async fn logs(args: &LogsArgs) -> Result<u8, Failure> {
 
 impl Teller<'_> {
     /// Whether somebody is left to be told more.
-    fn tell(&mut self, pieces: &[Piece]) -> bool {
+    fn tell(&mut self, pieces: &[Piece]) -> Result<bool, Failure> {
         let since = self.args.since;
-        let mut wanted =
+        let wanted =
             pieces.iter().filter(|piece| since.is_none_or(|since| piece.at.is_none_or(|at| at >= since.0)));
-        wanted.all(|piece| {
-            let text = String::from_utf8_lossy(&piece.bytes);
-            if self.args.server.output == Output::Json {
-                let at = piece.at.map(time::to_rfc3339);
-                let line = Line { at, stream: piece.stream.as_str(), text: &text };
-                return print::write(&print::json("shimkeeper.log/1", &line));
+        for piece in wanted {
+            if !self.tell_one(piece)? {
+                return Ok(false);
             }
-            match piece.stream {
-                Stream::Lost => {
-                    say(&format!("output is missing here: {}", text.trim_end()), None);
-                    true
-                }
-                Stream::Out => print::write_bytes(&self.stamped(0, piece)),
-                Stream::Err => print::write_error_bytes(&self.stamped(1, piece)),
+        }
+        Ok(true)
+    }
+
+    fn tell_one(&mut self, piece: &Piece) -> Result<bool, Failure> {
+        let text = String::from_utf8_lossy(&piece.bytes);
+        if self.args.server.output == Output::Json {
+            let at = piece.at.map(time::to_rfc3339);
+            let line = Line { at, stream: piece.stream.as_str(), text: &text };
+            return print::write(&print::json("shimkeeper.log/1", &line));
+        }
+        match piece.stream {
+            Stream::Lost => {
+                say(&format!("output is missing here: {}", text.trim_end()), None);
+                Ok(true)
             }
-        })
+            Stream::Out => print::write_bytes(&self.stamped(0, piece)),
+            Stream::Err => Ok(print::write_error_bytes(&self.stamped(1, piece))),
+        }
     }
 
     fn stamped(&mut self, stream: usize, piece: &Piece) -> Vec<u8> {

@@ -10,6 +10,7 @@ use shimkeeper_core::time;
 use shimkeeper_proto::google::protobuf::Timestamp;
 
 use crate::failure::Failure;
+use crate::stdout;
 
 /// An object with its schema first.
 #[derive(Debug, Serialize)]
@@ -84,14 +85,13 @@ pub(super) fn at(stamp: Option<&Timestamp>) -> Option<String> {
 }
 
 /// Writes to standard output; whether somebody is left to read it.
-pub(super) fn write(text: &str) -> bool {
+pub(super) fn write(text: &str) -> Result<bool, Failure> {
     write_bytes(text.as_bytes())
 }
 
 /// The same for what may be no text.
-pub(super) fn write_bytes(bytes: &[u8]) -> bool {
-    let mut out = std::io::stdout();
-    out.write_all(bytes).and_then(|()| out.flush()).is_ok()
+pub(super) fn write_bytes(bytes: &[u8]) -> Result<bool, Failure> {
+    stdout::write(bytes)
 }
 
 /// Writes to standard error; whether somebody is left to read it.

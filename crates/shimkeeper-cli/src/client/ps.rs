@@ -45,7 +45,7 @@ pub(super) async fn ps(args: &PsArgs) -> Result<u8, Failure> {
             print::table(&listed.containers.iter().map(|one| [one.id.clone()]).collect::<Vec<_>>())
         }
         Output::Text => text(&listed.containers),
-    });
+    })?;
     Ok(0)
 }
 

@@ -90,7 +90,9 @@ async fn attached(
         rm::remove(&process.server(), id, false, &Progress::new("removing")).await?;
         report.phase("delete", before.elapsed());
     }
-    Ok(())
+    let written = front.written();
+    report.written(&written);
+    written
 }
 
 async fn detached(
@@ -117,7 +119,7 @@ async fn detached(
         let _ = std::fs::remove_dir_all(&kept.dir);
     }
     report.pid = Some(begun?);
-    print::write(&format!("{id}\n"));
+    print::write(&format!("{id}\n"))?;
     Ok(())
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn stats(args: &StatsArgs) -> Result<u8, Failure> {
             Output::Text if live => format!("{CLEAR}{}", interval.text()),
             Output::Text => interval.text(),
         };
-        if !print::write(&text) || args.no_stream {
+        if !print::write(&text)? || args.no_stream {
             return Ok(0);
         }
     }

@@ -53,7 +53,7 @@ pub(super) async fn top(args: &TopArgs) -> Result<u8, Failure> {
             rows.extend(listed.processes.iter().map(Process::row));
             print::table(&rows)
         }
-    });
+    })?;
     Ok(0)
 }
 

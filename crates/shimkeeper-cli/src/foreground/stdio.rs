@@ -28,11 +28,11 @@ const GRACE: Duration = Duration::from_secs(2);
 
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Whoever read our output has gone.
+/// What the container writes cannot be written here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lost {
-    /// Just now.
-    Now,
+    /// Just now, and why: most often whoever read it has gone.
+    Now(Errno),
     /// A while ago, and the container still writes.
     Still,
 }
@@ -116,9 +116,9 @@ pub(crate) async fn pump_output(
         }
         let written;
         (buffer, written) = write_in_background(&output, buffer, count).await;
-        if written.is_err() {
+        if let Err(why) = written {
             lost_at = Some(Instant::now());
-            let _ = lost.send(Lost::Now);
+            let _ = lost.send(Lost::Now(why));
         }
     }
 }
@@ -132,24 +132,24 @@ async fn write_in_background(
     output: &Arc<OwnedFd>,
     buffer: Vec<u8>,
     count: usize,
-) -> (Vec<u8>, io::Result<()>) {
+) -> (Vec<u8>, Result<(), Errno>) {
     let output = Arc::clone(output);
     let write = move || {
         let result = write_all(&output, &buffer[..count]);
         (buffer, result)
     };
-    let gone = || (vec![0; CHUNK_BYTES], Err(io::ErrorKind::BrokenPipe.into()));
+    let gone = || (vec![0; CHUNK_BYTES], Err(Errno::PIPE));
     tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| gone())
 }
 
-fn write_all(output: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
+fn write_all(output: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(output, bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::INTR) => {}
             // Somebody else has made it non-blocking.
             Err(Errno::AGAIN) => wait_for(output, PollFlags::OUT),
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(errno),
         }
     }
     Ok(())

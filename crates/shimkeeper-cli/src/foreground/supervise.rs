@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use shimkeeper_core::Exit;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use super::signals::{Interrupts, Reaction, Request, Signals};
 use super::stdio::{Lost, pump_input, pump_output, read_in_background};
 use super::terminal::{self, RawMode, Size};
 use crate::failure::{Failure, say};
+use crate::stdout;
 
 const SIGINT: u32 = 2;
 const SIGPIPE: u32 = 13;
@@ -112,7 +114,7 @@ impl Decisions {
             Event::Lost(_) if self.stake == Stake::Guest => Reply::Leave,
             // What the kernel would do to a program whose reader has gone; and because the first process of a
             // container does not die of it by default, one that goes on writing regardless is ended.
-            Event::Lost(Lost::Now) => Reply::Order(Order::Signal(SIGPIPE)),
+            Event::Lost(Lost::Now(_)) => Reply::Order(Order::Signal(SIGPIPE)),
             Event::Lost(Lost::Still) => Reply::Order(Order::Kill),
             Event::TimeUp => {
                 self.timed_out = true;
@@ -171,7 +173,10 @@ impl<'a, P: Watched> Supervisor<'a, P> {
                     Event::TimeUp
                 }
                 request = signals.next() => Event::Signal(request),
-                Some(lost) = streams.lost.recv() => Event::Lost(lost),
+                Some(lost) = streams.lost.recv() => {
+                    streams.note(lost);
+                    Event::Lost(lost)
+                }
                 () = streams.left.cancelled() => return Ok(Ending::Left),
                 () = &mut carry_out => unreachable!("the sender of orders is held here"),
             };
@@ -229,6 +234,8 @@ pub(crate) struct Streams {
     left: CancellationToken,
     tell_lost: mpsc::UnboundedSender<Lost>,
     lost: mpsc::UnboundedReceiver<Lost>,
+    /// Why not all output is written.
+    unwritten: Option<Errno>,
 }
 
 impl Streams {
@@ -236,7 +243,7 @@ impl Streams {
     pub(crate) fn new() -> Self {
         let (tell_lost, lost) = mpsc::unbounded_channel();
         let (over, left) = (CancellationToken::new(), CancellationToken::new());
-        Self { outputs: JoinSet::new(), input: JoinSet::new(), over, left, tell_lost, lost }
+        Self { outputs: JoinSet::new(), input: JoinSet::new(), over, left, tell_lost, lost, unwritten: None }
     }
 
     /// Begins to copy what the process writes to this one of ours.
@@ -293,6 +300,22 @@ impl Streams {
             }
         }
     }
+
+    /// That so far all output is written, unless nobody wants it any more.
+    pub(crate) fn written(&mut self) -> Result<(), Failure> {
+        while let Ok(lost) = self.lost.try_recv() {
+            self.note(lost);
+        }
+        self.unwritten
+            .filter(|why| *why != Errno::PIPE)
+            .map_or(Ok(()), |why| Err(stdout::unwritten(&why.into())))
+    }
+
+    fn note(&mut self, lost: Lost) {
+        if let Lost::Now(why) = lost {
+            self.unwritten = Some(why);
+        }
+    }
 }
 
 fn unusable(error: &io::Error) -> Failure {
@@ -311,7 +334,7 @@ mod tests {
         assert_eq!(on(Event::Signal(Request::Forward(15))), Reply::Order(Order::Signal(15)));
         assert_eq!(on(Event::Signal(Request::Resize)), Reply::Resize);
         assert_eq!(on(Event::Signal(Request::Continue)), Reply::RawAgain);
-        assert_eq!(on(Event::Lost(Lost::Now)), Reply::Order(Order::Signal(13)));
+        assert_eq!(on(Event::Lost(Lost::Now(Errno::PIPE))), Reply::Order(Order::Signal(13)));
         assert_eq!(on(Event::Lost(Lost::Still)), Reply::Order(Order::Kill));
         assert_eq!(on(Event::TimeUp), Reply::Order(Order::Kill));
         assert!(decisions.timed_out);
@@ -331,7 +354,7 @@ mod tests {
     fn a_guest_leaves_and_does_no_harm() {
         let mut decisions = Decisions::new(Stake::Guest);
         let now = Instant::now();
-        assert_eq!(decisions.on(Event::Lost(Lost::Now), now), Reply::Leave);
+        assert_eq!(decisions.on(Event::Lost(Lost::Now(Errno::PIPE)), now), Reply::Leave);
         let replies = [(); 4].map(|()| decisions.on(Event::Signal(Request::Interrupt), now));
         let interrupt = Reply::Order(Order::Signal(2));
         assert_eq!(replies, [interrupt, interrupt, Reply::WarnAndInterrupt, Reply::Leave]);

@@ -135,6 +135,13 @@ impl Report {
         });
     }
 
+    /// What is not written is our failure, however the process ended.
+    pub(crate) fn written(&mut self, written: &Result<(), Failure>) {
+        if let Err(failure) = written {
+            self.exit_code = failure.exit_code;
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         self.exit_code
     }

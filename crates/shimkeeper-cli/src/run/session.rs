@@ -91,11 +91,13 @@ async fn run_task(
     report.phase("run", before.elapsed());
     report.timed_out = supervisor.timed_out();
     streams.drain(&mut signals).await;
+    let written = streams.written();
     drop(raw_mode);
     if let (true, Some(timeout)) = (report.timed_out, plan.args.timeout) {
         say(&format!("the container was killed after {timeout:?} (--timeout)"), None);
     }
-    Ok(())
+    report.written(&written);
+    written
 }
 
 /// Begins to copy in every direction there is.

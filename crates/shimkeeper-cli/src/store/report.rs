@@ -9,13 +9,14 @@
 //! ```
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
 use shimkeeper_store::{Counts, Imported, LeftOut};
 
+use crate::failure::Failure;
 use crate::output::Output;
+use crate::stdout;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report<'a> {
@@ -76,13 +77,12 @@ impl<'a> Report<'a> {
         Self { schema: "shimkeeper.store/1", action, store, done, left_out }
     }
 
-    pub(super) fn print(&self, output: Output) {
+    pub(super) fn print(&self, output: Output) -> Result<(), Failure> {
         let text = match output {
             Output::Json => serde_json::to_string(self).expect("a report has only plain fields") + "\n",
             Output::Text => self.text(),
         };
-        // Nobody is left to be told that standard output is closed.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        stdout::write(text.as_bytes()).map(drop)
     }
 
     fn text(&self) -> String {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Processes in the foreground that a daemon runs: `run`, `exec` and `attach`, with pipes and on terminals.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -91,6 +92,7 @@ fn pipes(place: Place) -> Place {
     place.bad(&["exec", "pipes-exec", "/etc"], 126, "/etc", "execute permission");
     place.bad(&["exec", "-u", "nobody-there", "pipes-exec", "id"], 125, "nobody-there", "numbers");
     place.bad(&["exec", "none", "id"], 125, "no container", "ps -a");
+    on_streams_that_will_not_do(&place, "pipes-exec");
     let mut catting =
         place.command(&["exec", "-i", "pipes-exec", "/bin/cat"]).stdin(Stdio::piped()).spawn().unwrap();
     catting.stdin.take().unwrap().write_all(b"through and back").unwrap();
@@ -111,6 +113,15 @@ fn pipes(place: Place) -> Place {
     assert_eq!((line.as_str(), code(trapping)), ("ready\ncaught\n", Some(9)));
     assert_eq!(place.good(&["rm", "-f", "pipes-exec"]), "pipes-exec\n");
     place
+}
+
+/// Our own streams are none that the process can be on.
+fn on_streams_that_will_not_do(place: &Place, id: &str) {
+    for args in [&["exec", id, "/bin/echo", "lost"][..], &["ps"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let told = outcome(place.command(args).stdout(full).spawn().unwrap());
+        assert!(told.code == Some(125) && told.err.contains("write the output"), "{told:?}");
+    }
 }
 
 #[test]

@@ -27,6 +27,16 @@ fn json_is_the_last_line_of_standard_error() {
 }
 
 #[test]
+fn what_is_not_written_is_a_failure_however_it_ended() {
+    let running = Run::new().flags(["-o", "json"]).onto_full_disk().spawn_as_it_is(&["echo", "lost"]);
+    let outcome = running.outcome();
+    assert_eq!(outcome.code, Some(125), "{}", outcome.stderr);
+    let report = report(&outcome.stderr);
+    assert_eq!((&report["exit_code"], &report["exit"]["status"]), (&125.into(), &0.into()));
+    assert_eq!(report["error"]["kind"], "resource exhausted");
+}
+
+#[test]
 fn a_failure_is_told_in_json_alone() {
     let outcome = Run::new().flags(["-o", "json"]).output(&["nope"]);
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(127), 1), "{}", outcome.stderr);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starts the command, waits for it with a deadline, and clears up the control groups that runtimes leave.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -79,6 +80,13 @@ impl Run {
     pub(crate) fn on_terminal(mut self, terminal: &impl AsFd) -> Self {
         let stream = || Stdio::from(terminal.as_fd().try_clone_to_owned().unwrap());
         self.command.stdin(stream()).stdout(stream()).stderr(stream());
+        self
+    }
+
+    /// With its standard output on a disk that is full.
+    pub(crate) fn onto_full_disk(mut self) -> Self {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        self.command.stdout(full).stderr(Stdio::piped());
         self
     }
 
@@ -167,6 +175,14 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end, and takes what it said on standard error.
+    pub(crate) fn outcome(mut self) -> Outcome {
+        let stderr = self.stderr.take().unwrap();
+        let watching = self.watch();
+        let stderr = read_all(stderr);
+        Outcome { code: watching.join().unwrap().code(), stdout: String::new(), stderr }
     }
 
     /// Waits for its end.

@@ -17,7 +17,7 @@ Examples:
 
 Exit code:
   that of the process, 128+N when signal N ended it; 125 when shimkeeper, the daemon or the runtime failed,
-  126 when the command cannot be executed, 127 when it is not there.
+  also to write what the process wrote; 126 when the command cannot be executed, 127 when it is not there.
 
 TERM, INT, HUP, QUIT, USR1 and USR2 are forwarded to the process. Ids may be shortened to what only one of them begins
 with.";

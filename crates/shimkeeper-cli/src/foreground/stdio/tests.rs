@@ -62,7 +62,7 @@ async fn a_reader_that_is_gone_is_reported_and_the_rest_discarded() {
     let (mut container, pipe) = duplex(100);
     let mut pump = pump(pipe, writer);
     container.write_all(b"x").await.unwrap();
-    assert_eq!(pump.lost.recv().await, Some(Lost::Now));
+    assert_eq!(pump.lost.recv().await, Some(Lost::Now(Errno::PIPE)));
     container.write_all(&[0; 10_000]).await.unwrap();
     tokio::time::pause();
     tokio::time::advance(GRACE).await;
