@@ -64,6 +64,7 @@ async fn execute(
     let key = &TaskKey::parse(&args.namespace, id).map_err(|error| Failure::of(&error, Some(ID_HINT)))?;
     may_run(rustix::process::geteuid().is_root(), args)?;
     let spec = spec::prepare(args, key, terminal::size())?;
+    terminal::may_type(spec.terminal && args.interactive)?;
     // From here on no signal ends us half-way; what arrives before the start is delivered after it.
     let signals = Signals::of_process()?;
     let mut dirs = RunDirs::prepare(&args.runtime, unique)?;

@@ -11,7 +11,7 @@ use super::process::Process;
 use crate::failure::Failure;
 use crate::foreground::signals::Signals;
 use crate::foreground::supervise::{Ending, Stake, Streams, Supervisor};
-use crate::foreground::terminal::RawMode;
+use crate::foreground::terminal::{self, RawMode};
 
 /// What there is of it before it starts.
 #[derive(Debug)]
@@ -28,7 +28,9 @@ impl Front {
     /// From here on no signal ends us half-way; what arrives before the start is delivered after it.
     pub(super) fn new(fifos: Fifos) -> Result<Self, Failure> {
         let signals = Signals::of_process()?;
-        let raw_mode = RawMode::of_input(fifos.io.terminal && !fifos.io.stdin.is_empty())?;
+        let typed_into = fifos.io.terminal && !fifos.io.stdin.is_empty();
+        terminal::may_type(typed_into)?;
+        let raw_mode = RawMode::of_input(typed_into)?;
         Ok(Self { signals, raw_mode, fifos, timeout: None, timed_out: false, written: Ok(()) })
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use shimkeeper_core::Kind;
 
 use crate::failure::Failure;
 
@@ -60,6 +61,16 @@ impl Drop for RawMode {
         // A terminal that is gone needs no restoring.
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.found);
     }
+}
+
+/// Refuses to let a terminal be typed into from what is none: its end comes by itself, and with the end of its input
+/// shims hang a terminal up, under who runs on it or is about to.
+pub(crate) fn may_type(typed_into: bool) -> Result<(), Failure> {
+    if !typed_into || isatty(io::stdin()) {
+        return Ok(());
+    }
+    let what = "standard input is not a terminal, which -i with -t needs";
+    Err(Failure::new(Kind::InvalidArgument, what, "leave out -t to pass on what comes, or -i for no input"))
 }
 
 /// The size of the first of our standard streams that is a terminal with a size.

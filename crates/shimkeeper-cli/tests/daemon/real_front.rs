@@ -117,6 +117,7 @@ fn pipes(place: Place) -> Place {
 
 /// Our own streams are none that the process can be on.
 fn on_streams_that_will_not_do(place: &Place, id: &str) {
+    place.bad(&["exec", "-i", "-t", id, "/bin/cat"], 125, "not a terminal", "leave out -t");
     for args in [&["exec", id, "/bin/echo", "lost"][..], &["ps"]] {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let told = outcome(place.command(args).stdout(full).spawn().unwrap());

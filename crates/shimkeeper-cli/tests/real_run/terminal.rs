@@ -14,6 +14,13 @@ fn the_process_has_a_terminal_when_asked_for() {
 }
 
 #[test]
+fn only_a_terminal_types_into_one() {
+    let outcome = Run::new().flag("-it").output_with_input(&["cat"], b"typed\n".to_vec());
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(125), ""));
+    assert!(outcome.stderr.contains("not a terminal"), "{}", outcome.stderr);
+}
+
+#[test]
 fn keys_and_sizes_go_through_and_the_terminal_is_given_back() {
     let mut terminal = Terminal::new(33, 99);
     assert!(!terminal.is_raw());
