@@ -92,6 +92,12 @@ pub enum Cause {
     },
 }
 
+impl Cause {
+    pub(crate) fn unreadable(error: &prost::DecodeError) -> Self {
+        Self::Decode { detail: error.to_string() }
+    }
+}
+
 impl CallError {
     pub(crate) fn new(method: &'static str, cause: Cause) -> Self {
         Self { method, cause }

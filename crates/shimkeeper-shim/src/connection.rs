@@ -31,7 +31,7 @@ use self::share::Share;
 use self::ttrpc::TtrpcClient;
 use crate::call::{Call, CallError, Cause};
 use crate::dial::{self, Deadline, DialError, DialMode};
-use crate::method::Method;
+use crate::method::{Method, MethodName};
 use crate::{Address, BootstrapParams, TaskApi};
 
 /// A connection to a shim, with one method per call of its Task API.
@@ -242,7 +242,7 @@ impl Connection {
     ) -> Result<(), CallError> {
         let answer = self.unless_hung_up(pin!(self.send(method, call, request))).await;
         let answer = answer.map_err(|cause| CallError::new(method.name, cause))?;
-        read(answer).map_err(|error| CallError::new(method.name, unreadable(&error)))
+        read(answer).map_err(|error| CallError::new(method.name, Cause::unreadable(&error)))
     }
 
     async fn send(&self, method: &MethodName, call: &Call, request: &[u8]) -> Result<Bytes, Cause> {
@@ -254,20 +254,6 @@ impl Connection {
             TaskClient::GrpcV3(client) => Box::pin(client.unary(method.path, namespace, call, request)).await,
         }
     }
-}
-
-fn unreadable(error: &prost::DecodeError) -> Cause {
-    Cause::Decode { detail: error.to_string() }
-}
-
-/// What a method is called on the wires.
-#[derive(Debug)]
-struct MethodName {
-    /// The full name of the service.
-    service: &'static str,
-    name: &'static str,
-    /// Over gRPC.
-    path: &'static str,
 }
 
 /// Takes an answer apart.

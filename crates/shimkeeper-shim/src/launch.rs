@@ -16,11 +16,9 @@ mod error;
 mod info;
 mod process;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use shimkeeper_core::{Any, Incarnation, TaskKey};
+use shimkeeper_core::Any;
 use tokio::time::Instant;
 
 use crate::bootstrap::BootstrapParams;
@@ -28,6 +26,7 @@ use crate::bundle::Bundle;
 use crate::resolve::ShimBinary;
 use crate::text;
 
+pub use command::LaunchContext;
 pub use delete::ReapAnswer;
 pub use dialect::{Dialect, DialectMemory};
 pub use error::{Action, LaunchError};
@@ -35,30 +34,6 @@ pub use info::RuntimeInfo;
 pub use process::Ended;
 
 use process::{End, Outcome};
-
-/// What every run of a shim's binary is told about us and its task.
-#[derive(Clone, Debug)]
-pub struct LaunchContext {
-    /// The task.
-    pub key: TaskKey,
-    /// What stands for us: containerd's gRPC address. Shims of runc make their own address from it, so it must
-    /// stay the same for as long as a task may be joined.
-    pub address: String,
-    /// The ttrpc socket that events are sent to.
-    pub ttrpc_address: PathBuf,
-    /// The program a shim may run with `publish`.
-    pub publish_binary: PathBuf,
-    /// Whether the shim shall log in detail.
-    pub debug: bool,
-    /// More environment variables, for `start` only.
-    pub env: Vec<(OsString, OsString)>,
-    /// The life of the id this is for; every process that is launched carries it in its environment.
-    pub mark: Incarnation,
-    /// Where the shim shall put its socket; shims before 2.3 have no such choice and ignore it.
-    pub socket_dir: Option<PathBuf>,
-    /// Our version, as the shim is told.
-    pub version: String,
-}
 
 /// A shim that was launched and said where it listens. Nothing of it is proven yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

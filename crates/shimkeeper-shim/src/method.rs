@@ -20,6 +20,16 @@ pub(crate) trait Method {
     fn service(api: TaskApi) -> &'static str;
 }
 
+/// What a method is called on the wires.
+#[derive(Debug)]
+pub(crate) struct MethodName {
+    /// The full name of the service.
+    pub(crate) service: &'static str,
+    pub(crate) name: &'static str,
+    /// Over gRPC.
+    pub(crate) path: &'static str,
+}
+
 macro_rules! api_methods {
     (
         $service:expr, $path:literal;

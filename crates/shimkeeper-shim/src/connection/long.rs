@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use prost::Message;
 use shimkeeper_ttrpc::Begun;
 
-use super::unreadable;
 use crate::call::{CallError, Cause};
 
 /// The answer to a call that was sent. It comes at the latest when the wire is closed; whether that is so when only this
@@ -40,7 +39,8 @@ impl<R: Message + Default> Future for LongAnswer<R> {
         match &mut self.form {
             Form::Ttrpc(answer) => {
                 let answer = ready!(Pin::new(answer).poll(context)).map_err(Cause::from);
-                let read = answer.and_then(|bytes| R::decode(bytes).map_err(|error| unreadable(&error)));
+                let read =
+                    answer.and_then(|bytes| R::decode(bytes).map_err(|error| Cause::unreadable(&error)));
                 Poll::Ready(read.map_err(|cause| CallError::new(method, cause)))
             }
             Form::Any(answer) => answer.as_mut().poll(context),

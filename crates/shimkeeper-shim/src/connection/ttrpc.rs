@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use super::MethodName;
 use super::close::CloseReason;
 use crate::call::{Call, Cause};
+use crate::method::MethodName;
 
 /// One connection; clones share it.
 #[derive(Clone, Debug)]

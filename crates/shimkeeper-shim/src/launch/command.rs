@@ -1,16 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Arguments and environment of a shim's binary: containerd's, to the order of the flags.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shimkeeper_core::{Incarnation, TaskKey};
 use tokio::process::Command;
 
-use super::{Action, LaunchContext};
+use super::Action;
 use crate::bundle::Bundle;
 use crate::identity::MARK;
 use crate::open_files;
 use crate::resolve::ShimBinary;
+
+/// What every run of a shim's binary is told about us and its task.
+#[derive(Clone, Debug)]
+pub struct LaunchContext {
+    /// The task.
+    pub key: TaskKey,
+    /// What stands for us: containerd's gRPC address. Shims of runc make their own address from it, so it must
+    /// stay the same for as long as a task may be joined.
+    pub address: String,
+    /// The ttrpc socket that events are sent to.
+    pub ttrpc_address: PathBuf,
+    /// The program a shim may run with `publish`.
+    pub publish_binary: PathBuf,
+    /// Whether the shim shall log in detail.
+    pub debug: bool,
+    /// More environment variables, for `start` only.
+    pub env: Vec<(OsString, OsString)>,
+    /// The life of the id this is for; every process that is launched carries it in its environment.
+    pub mark: Incarnation,
+    /// Where the shim shall put its socket; shims before 2.3 have no such choice and ignore it.
+    pub socket_dir: Option<PathBuf>,
+    /// Our version, as the shim is told.
+    pub version: String,
+}
 
 /// What a service manager says to this process alone. runc takes `NOTIFY_SOCKET` for the container's.
 const OF_THE_SERVICE_MANAGER: [&str; 6] =

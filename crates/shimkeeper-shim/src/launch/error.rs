@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shimkeeper_core::{HasKind, Kind};
 
-use super::process::{End, Ended, MAX_OUTPUT, Outcome};
+use super::process::{End, Ended, MAX_OUTPUT, Outcome, ProcessFailed};
 use crate::bootstrap::{BootstrapError, BootstrapParams};
 use crate::resolve::ShimBinary;
 use crate::text;
@@ -97,13 +97,6 @@ pub enum LaunchError {
         /// The first of them, in hexadecimal.
         head: String,
     },
-}
-
-/// A run that could not be carried out; becomes [`LaunchError::Spawn`].
-#[derive(Debug)]
-pub(super) struct ProcessFailed {
-    pub(super) verb: &'static str,
-    pub(super) source: io::Error,
 }
 
 // === impl LaunchError ===

@@ -18,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::error::ProcessFailed;
 use crate::elsewhere::elsewhere_or_here;
 use crate::identity::Pidfd;
 
@@ -50,6 +49,13 @@ pub(super) enum End {
     Exited(Ended),
     Deadline,
     TooMuchOutput,
+}
+
+/// A run that could not be carried out; becomes `LaunchError::Spawn`.
+#[derive(Debug)]
+pub(super) struct ProcessFailed {
+    pub(super) verb: &'static str,
+    pub(super) source: io::Error,
 }
 
 /// What came of a run.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rustix::process::Signal;
-use shimkeeper_core::{HasKind as _, Kind};
+use shimkeeper_core::{HasKind as _, Incarnation, Kind};
 
 use super::*;
 use crate::identity::{Pidfd, find_by_mark};
