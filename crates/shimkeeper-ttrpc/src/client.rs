@@ -19,7 +19,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -27,11 +26,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
 pub use self::driver::Driver;
+pub use self::request::CallOptions;
 use self::request::Encoder;
+pub use self::shared::ClientLimits;
 use self::shared::{InFlight, Shared};
 use crate::error::{CallError, CloseReason};
 use crate::message::{Response, code};
-use crate::metadata::Metadata;
 
 /// Calls the services behind one connection. Clones share it; when the last is gone, the connection is closed.
 pub struct Client {
@@ -44,49 +44,10 @@ pub struct CloseWatch {
     shared: Arc<Shared>,
 }
 
-/// What a client holds at most, and how patient it is.
-#[derive(Clone, Debug)]
-pub struct ClientLimits {
-    /// Calls at a time, those that wait for room included; more are [`CallError::Busy`].
-    pub calls: usize,
-    /// Bytes of requests waiting to be sent; callers wait for room within their deadline. No less than one
-    /// frame of the largest size.
-    pub buffer_bytes: usize,
-    /// Time for a frame to arrive once it has begun.
-    pub frame_timeout: Duration,
-    /// Frames in a row that belong to no call, after which the connection is closed.
-    pub stray_frames: u32,
-    /// Time to read on after the stream refused a write: a peer that went away has often answered before.
-    pub last_words: Duration,
-}
-
-/// How one call is made.
-#[derive(Clone, Debug, Default)]
-pub struct CallOptions {
-    /// Time for all of it, waiting for room and writing included; the peer is told. `None` for no limit.
-    pub timeout: Option<Duration>,
-    /// What travels beside the request.
-    pub metadata: Metadata,
-    /// Whether another call follows at once, so that both leave together, and the peer wakes up once for both.
-    pub more_follow: bool,
-}
-
 /// The answer to a request that was sent, left encoded; see [`Client::begin`].
 #[derive(Debug)]
 #[must_use = "dropped, the call is given up"]
 pub struct Begun(InFlight);
-
-impl Default for ClientLimits {
-    fn default() -> Self {
-        Self {
-            calls: 1024,
-            buffer_bytes: 8 << 20,
-            frame_timeout: Duration::from_secs(10),
-            stray_frames: 1024,
-            last_words: Duration::from_secs(1),
-        }
-    }
-}
 
 impl Client {
     /// A client on a connected stream, and the driver that reads and writes for it.

@@ -6,15 +6,26 @@ use std::time::Duration;
 
 use prost::{Message, encode_length_delimiter, length_delimiter_len};
 
-use super::CallOptions;
 use crate::error::CallError;
 use crate::frame::{Flags, HEADER_LEN, Header, MAX_PAYLOAD, MessageType};
 use crate::message::Request;
+use crate::metadata::Metadata;
 
 /// `payload` in [`Request`]: field 3, with a length before it.
 const PAYLOAD_KEY: u8 = (3 << 3) | 2;
 /// Bytes of [`PAYLOAD_KEY`] on the wire.
 const KEY_LEN: usize = 1;
+
+/// How one call is made.
+#[derive(Clone, Debug, Default)]
+pub struct CallOptions {
+    /// Time for all of it, waiting for room and writing included; the peer is told. `None` for no limit.
+    pub timeout: Option<Duration>,
+    /// What travels beside the request.
+    pub metadata: Metadata,
+    /// Whether another call follows at once, so that both leave together, and the peer wakes up once for both.
+    pub more_follow: bool,
+}
 
 /// A request about to be encoded.
 pub(crate) struct Encoder<'a> {

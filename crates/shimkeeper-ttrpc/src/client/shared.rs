@@ -8,16 +8,32 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 
-use super::ClientLimits;
 use super::calls::{Arrival, Calls, Reply};
 use super::request::Encoder;
 use crate::end::End;
 use crate::error::{CallError, CloseReason};
 use crate::outbox::{Leave, Outbox, Stream};
 use crate::sync::lock;
+
+/// What a client holds at most, and how patient it is.
+#[derive(Clone, Debug)]
+pub struct ClientLimits {
+    /// Calls at a time, those that wait for room included; more are [`CallError::Busy`].
+    pub calls: usize,
+    /// Bytes of requests waiting to be sent; callers wait for room within their deadline. No less than one
+    /// frame of the largest size.
+    pub buffer_bytes: usize,
+    /// Time for a frame to arrive once it has begun.
+    pub frame_timeout: Duration,
+    /// Frames in a row that belong to no call, after which the connection is closed.
+    pub stray_frames: u32,
+    /// Time to read on after the stream refused a write: a peer that went away has often answered before.
+    pub last_words: Duration,
+}
 
 /// One connection.
 pub(super) struct Shared {
@@ -41,6 +57,18 @@ pub(super) struct InFlight {
     shared: Arc<Shared>,
     id: u32,
     is_answered: bool,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            calls: 1024,
+            buffer_bytes: 8 << 20,
+            frame_timeout: Duration::from_secs(10),
+            stray_frames: 1024,
+            last_words: Duration::from_secs(1),
+        }
+    }
 }
 
 impl Shared {

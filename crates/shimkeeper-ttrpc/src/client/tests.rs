@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinSet;
