@@ -157,8 +157,10 @@ impl Envelope {
     }
 
     /// Notes the number given by the journal. An envelope keeps the first one it was given.
-    pub(crate) fn number(&self, sequence: NonZeroU64) {
-        let _ = self.sequence.set(sequence);
+    pub(crate) fn number(&self, sequence: u64) {
+        if let Some(sequence) = NonZeroU64::new(sequence) {
+            let _ = self.sequence.set(sequence);
+        }
     }
 
     pub(crate) fn decoded(&self) -> Option<&Decoded> {

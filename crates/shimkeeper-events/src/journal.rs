@@ -19,7 +19,6 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -36,7 +35,7 @@ mod replay;
 mod segment;
 
 use dir::Directory;
-pub use error::JournalError;
+pub use error::{Gap, JournalError};
 use floor::Floor;
 use record::Header;
 pub use replay::{Replay, Replayed};
@@ -48,15 +47,6 @@ pub struct JournalLimits {
     max_bytes: u64,
     segment_bytes: u64,
     max_age: Duration,
-}
-
-/// Numbers whose events are not, or no longer, in the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The first number missing.
-    pub from: u64,
-    /// The last number missing.
-    pub to: u64,
 }
 
 /// Events with numbers, on disk. Every method may block on the file system.
@@ -277,9 +267,7 @@ impl Journal {
 
 fn number(batch: &[Arc<Envelope>], first: u64) {
     for (event, sequence) in batch.iter().zip(first..) {
-        if let Some(sequence) = NonZeroU64::new(sequence) {
-            event.number(sequence);
-        }
+        event.number(sequence);
     }
 }
 

@@ -81,7 +81,7 @@ fn an_event_of_more_than_a_mebibyte_is_refused() {
 fn an_envelope_keeps_its_first_number() {
     let envelope = Envelope::try_from(wire()).unwrap();
     assert_eq!(envelope.sequence(), None);
-    envelope.number(NonZeroU64::new(7).unwrap());
-    envelope.number(NonZeroU64::new(8).unwrap());
+    envelope.number(7);
+    envelope.number(8);
     assert_eq!(envelope.sequence(), NonZeroU64::new(7));
 }

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a journal fails.
+//! How a journal fails, and what is missing from it.
 
 use std::io;
 use std::path::PathBuf;
 
 use shimkeeper_core::{HasKind, Kind};
 
-use super::Gap;
+/// Numbers whose events are not, or no longer, in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The first number missing.
+    pub from: u64,
+    /// The last number missing.
+    pub to: u64,
+}
 
 /// Why something could not be done with a journal.
 #[derive(Debug, thiserror::Error)]

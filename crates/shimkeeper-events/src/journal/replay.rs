@@ -15,9 +15,9 @@ use bytes::Bytes;
 use prost::Message;
 use shimkeeper_proto::containerd::types::Envelope as WireEnvelope;
 
+use super::error::{Gap, JournalError};
 use super::record::{self, HEADER, Header};
 use super::segment::Segment;
-use super::{Gap, JournalError, number};
 use crate::envelope::Envelope;
 
 /// An event, or the news that events are missing.
@@ -98,7 +98,7 @@ impl Replay {
         Ok(next.map(|(sequence, event)| {
             self.at = sequence;
             let event = Arc::new(event);
-            number(std::slice::from_ref(&event), sequence);
+            event.number(sequence);
             Replayed::Event(event)
         }))
     }

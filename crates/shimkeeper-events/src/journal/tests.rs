@@ -2,6 +2,7 @@
 //! Nothing that was kept is lost, nothing that is missing is hidden, and no number is given twice.
 
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
