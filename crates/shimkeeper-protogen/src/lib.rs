@@ -18,15 +18,13 @@ mod tree;
 
 pub use compile::{CompileError, descriptors, proto_files};
 pub use output::{OutputError, read, write};
+pub use tree::Sources;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use prost_build::{Config, Module};
 use prost_types::FileDescriptorSet;
-
-/// Generated sources by their path below the `src` directory of shimkeeper-proto.
-pub type Sources = BTreeMap<PathBuf, String>;
 
 /// Why the sources could not be generated.
 #[derive(Debug, thiserror::Error)]

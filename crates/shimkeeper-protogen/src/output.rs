@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Sources, files, tree};
+use crate::files;
+use crate::tree::{self, Sources};
 
 /// Why the checked-in files could not be read or replaced.
 #[derive(Debug, thiserror::Error)]

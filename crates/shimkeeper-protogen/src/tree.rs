@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::Sources;
+/// Generated sources by their path below the `src` directory of shimkeeper-proto.
+pub type Sources = BTreeMap<PathBuf, String>;
 
 /// Name of the root module and of its directory.
 pub(crate) const ROOT: &str = "gen";
