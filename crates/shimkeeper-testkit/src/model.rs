@@ -28,10 +28,10 @@ use crate::outbox::Outbox;
 
 use behaviour::Behaviour;
 pub(crate) use failure::Failure;
-use process::{Ended, Phase, Process, StdioPaths};
+use process::{Ended, Phase, Process};
 pub(crate) use real::{ACTION as INIT_ACTION, run_init};
 pub(crate) use spawn::Spawner;
-use spawn::{Control, Launch, Spawned};
+use spawn::{Control, Launch, Spawned, StdioPaths};
 
 /// The containers of one shim. A cheap handle.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use shimkeeper_proto::containerd::v1::types::Status;
 use tokio::sync::watch;
 
-use super::{Behaviour, Control, Failure};
+use super::{Behaviour, Control, Failure, StdioPaths};
 
 /// A process, from before it runs until it is deleted.
 pub(crate) struct Process {
@@ -33,15 +33,6 @@ pub(crate) enum Phase {
 pub(crate) struct Ended {
     pub(crate) status: u32,
     pub(crate) at: SystemTime,
-}
-
-/// The standard streams a request names; empty means none.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct StdioPaths {
-    pub(crate) stdin: String,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-    pub(crate) terminal: bool,
 }
 
 impl Process {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Behaviour, Failure, StdioPaths, real, virtual_process};
+use super::{Behaviour, Failure, real, virtual_process};
 
 /// What makes processes.
 #[derive(Clone)]
@@ -21,6 +21,15 @@ pub(crate) enum Spawner {
     Virtual { next_pid: Arc<AtomicU32> },
     /// Children that run this executable.
     Real { executable: PathBuf, lifetime: Duration },
+}
+
+/// The standard streams a request names; empty means none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StdioPaths {
+    pub(crate) stdin: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) terminal: bool,
 }
 
 /// What to bring to life.
