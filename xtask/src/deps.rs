@@ -19,22 +19,16 @@ mod elf;
 mod generations;
 mod packages;
 mod rootfs;
+mod staging;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
 
-/// What is going to be run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// A container on this machine's own shim.
-    Demo,
-    /// All tests, also those against other generations.
-    Tests,
-}
+pub(crate) use packages::Need;
 
 /// Makes sure that everything is there and gives the directory it is in.
 pub(crate) fn ensure(workspace: &Workspace, need: Need) -> Result<PathBuf> {
@@ -48,49 +42,4 @@ pub(crate) fn ensure(workspace: &Workspace, need: Need) -> Result<PathBuf> {
         clients::ensure(workspace, &deps)?;
     }
     Ok(deps)
-}
-
-/// A directory being filled: published under its final name, or removed.
-#[derive(Debug)]
-struct Staging {
-    path: PathBuf,
-}
-
-impl Staging {
-    fn new(deps: &Path, purpose: &str) -> Result<Self> {
-        let path = deps.join(format!("{purpose}.tmp-{}", std::process::id()));
-        // A process of the same number may have been killed here before.
-        remove(&path)?;
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self { path })
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn publish(self, to: &Path) -> Result<()> {
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        }
-        remove(to)?;
-        fs::rename(&self.path, to)
-            .with_context(|| format!("cannot rename {} to {}", self.path.display(), to.display()))
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // After publish it is not there; otherwise there is nobody left to tell.
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }

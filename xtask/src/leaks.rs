@@ -7,37 +7,15 @@
 mod look;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-pub(crate) use look::count_running;
+pub(crate) use look::{Trace, count_running};
 
 /// How long what was asked to end may take to be gone; a shim leaves its socket a moment after its last answer.
 const GRACE: Duration = Duration::from_secs(5);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
-
-/// One thing of ours that exists on the machine.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Trace {
-    kind: Kind,
-    /// Unlike any other of its kind, also of one that existed earlier.
-    identity: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    /// Launched by us, by the mark in its environment.
-    Marked,
-    /// Known by its name.
-    Process,
-    Mount,
-    /// Sockets, pipes, directories of runtimes.
-    RuntimeFile,
-    Cgroup,
-    TemporaryFile,
-}
 
 /// Everything of ours at one moment.
 #[derive(Debug)]
@@ -82,22 +60,9 @@ impl Snapshot {
     }
 }
 
-impl fmt::Display for Trace {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Marked => "a process that was launched",
-            Kind::Process => "a process",
-            Kind::Mount => "a mount",
-            Kind::RuntimeFile => "a file of a runtime",
-            Kind::Cgroup => "a cgroup",
-            Kind::TemporaryFile => "a temporary file",
-        };
-        write!(formatter, "{kind}: {}", self.identity)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::look::Kind;
     use super::*;
 
     fn snapshot(list: &[(Kind, &str)]) -> Snapshot {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::deps::Staging;
+use crate::deps::staging::Staging;
 use crate::workspace::Workspace;
 
 /// The one there is: its directory in the repository, and the name of its binary.

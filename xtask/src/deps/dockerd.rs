@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::deps::archive::Archive;
+use crate::deps::staging::Staging;
 use crate::shell;
 
 /// The suite that has it: its dockerd runs on the libraries of the release before.
@@ -37,10 +38,10 @@ pub(super) fn ensure(deps: &Path) -> Result<()> {
 
 fn fetch(deps: &Path, to: &Path) -> Result<()> {
     // Dropped, and with it the package lists, however this ends.
-    let work = super::Staging::new(deps, "apt")?;
+    let work = Staging::new(deps, "apt")?;
     let archive = Archive::open(work.path(), SUITE)?;
     let tree = archive.unpack(PACKAGE, &archive.newest_version(PACKAGE)?)?;
-    let staging = super::Staging::new(deps, "docker")?;
+    let staging = Staging::new(deps, "docker")?;
     let found = staging.path().join("dockerd");
     fs::rename(tree.join("usr/sbin/dockerd"), &found).context("the package has no usr/sbin/dockerd")?;
     let version = shell::output(Command::new(&found).arg("--version"));

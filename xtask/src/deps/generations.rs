@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::deps::archive::Archive;
+use crate::deps::staging::Staging;
 use crate::shell;
 
 /// The generations the tests run against besides the installed one, by the directory they are in.
@@ -51,7 +52,7 @@ fn is_complete(directory: &Path) -> bool {
 
 fn fetch(deps: &Path, missing: &[&str]) -> Result<()> {
     // Dropped, and with it some hundred megabytes of package lists, however this ends.
-    let work = super::Staging::new(deps, "apt")?;
+    let work = Staging::new(deps, "apt")?;
     let mut archives: Vec<(Offer, Archive)> = Vec::new();
     let mut refusals = Vec::new();
     for suite in SUITES {
@@ -109,7 +110,7 @@ fn number(version: &str) -> Option<(u32, u32)> {
 
 fn unpack(deps: &Path, generation: &str, offer: &Offer, archive: &Archive) -> Result<()> {
     let tree = archive.unpack(PACKAGE, &offer.version)?;
-    let staging = super::Staging::new(deps, "shim")?;
+    let staging = Staging::new(deps, "shim")?;
     let bin = staging.path().join("bin");
     fs::create_dir(&bin).with_context(|| format!("cannot make {}", bin.display()))?;
     for program in PROGRAMS {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::deps::{Need, elf, generations};
+use crate::deps::{elf, generations};
 use crate::shell;
 
 /// What is needed, by the name of the Debian package that has it.
@@ -42,6 +42,15 @@ install "$@" || { apt-get update --quiet && install "$@"; }
 /// Where the busybox for the root file system of the containers may be.
 const BUSYBOX: [&str; 4] =
     ["/bin/busybox", "/usr/bin/busybox", "/usr/sbin/busybox.static", "/bin/busybox.static"];
+
+/// What is going to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A container on this machine's own shim.
+    Demo,
+    /// All tests, also those against other generations.
+    Tests,
+}
 
 /// Installs what is missing; does nothing, quickly, when nothing is.
 pub(crate) fn ensure(deps: &Path, need: Need) -> Result<()> {

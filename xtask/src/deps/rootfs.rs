@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::deps::packages;
+use crate::deps::staging::Staging;
 use crate::shell;
 
 /// Raised when what is made changes, so that an older one is made again.
@@ -42,7 +43,7 @@ pub(crate) fn ensure(deps: &Path) -> Result<()> {
     if rootfs.join("bin/sh").exists() && fs::read_to_string(&stamp).is_ok_and(|text| text == made_from) {
         return Ok(());
     }
-    let staging = super::Staging::new(deps, "rootfs")?;
+    let staging = Staging::new(deps, "rootfs")?;
     populate(staging.path(), &busybox)?;
     staging.publish(&rootfs)?;
     fs::write(&stamp, made_from).with_context(|| format!("cannot write {}", stamp.display()))?;

@@ -2,10 +2,9 @@
 //! One look at the machine: processes, mounts, sockets, cgroups, files. Reads only; what vanishes meanwhile is gone.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use super::{Kind, Trace};
 
 /// In the environment of everything that Shimkeeper launches.
 const MARK: &[u8] = b"SHIMKEEPER_LAUNCH=";
@@ -30,6 +29,27 @@ const DEEPEST: usize = 4;
 /// Cgroups that come and go with the system's own work.
 const FOREIGN_CGROUP_ENDINGS: [&str; 6] = [".slice", ".scope", ".service", ".mount", ".socket", ".swap"];
 const FOREIGN_CGROUPS: [&str; 5] = ["docker", "kubepods", "lxc", "lxc.payload", "machine"];
+
+/// One thing of ours that exists on the machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Trace {
+    pub(super) kind: Kind,
+    /// Unlike any other of its kind, also of one that existed earlier.
+    pub(super) identity: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// Launched by us, by the mark in its environment.
+    Marked,
+    /// Known by its name.
+    Process,
+    Mount,
+    /// Sockets, pipes, directories of runtimes.
+    RuntimeFile,
+    Cgroup,
+    TemporaryFile,
+}
 
 /// Everything of ours.
 pub(crate) fn around() -> BTreeSet<Trace> {
@@ -182,6 +202,20 @@ fn walk(directory: &Path, depth: usize, visit: &mut impl FnMut(&Path, usize) -> 
         if visit(&path, depth) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             walk(&path, depth + 1, visit);
         }
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Marked => "a process that was launched",
+            Kind::Process => "a process",
+            Kind::Mount => "a mount",
+            Kind::RuntimeFile => "a file of a runtime",
+            Kind::Cgroup => "a cgroup",
+            Kind::TemporaryFile => "a temporary file",
+        };
+        write!(formatter, "{kind}: {}", self.identity)
     }
 }
 
