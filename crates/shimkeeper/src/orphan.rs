@@ -17,14 +17,14 @@ use crate::ledger::Ledger;
 use crate::machine::State;
 use crate::role::Role;
 use crate::shim::Shim;
-use crate::{bypass, identify, monitor, publish, reap};
+use crate::{bypass, exits, identify, monitor, publish};
 
 /// Ends what a dead shim has left of its task and tells of it, as far as that can be done without the `delete` action.
 ///
 /// # Cancel safety
 /// Dropped, it may have killed without telling: whoever reaps tells then.
 pub(crate) async fn end(shim: &Arc<Shim>, init_was_alive: bool) {
-    let owed = reap::owed(shim);
+    let owed = exits::owed(shim);
     if owed.is_empty() || !is_left_alone(shim) {
         return;
     }
@@ -36,7 +36,7 @@ pub(crate) async fn end(shim: &Arc<Shim>, init_was_alive: bool) {
         return;
     }
     crate::failpoint::hit("D4-killed");
-    reap::record_exits(shim, init_was_alive, None);
+    exits::record_owed(shim, init_was_alive, None);
     monitor::persist(shim).await;
     shim.note_orphans_ended();
     publish::decided(shim, None, Ledger::announce_exits);

@@ -5,21 +5,19 @@
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use shimkeeper_core::{Exit, Incarnation, ProcessKey, Provenance};
+use shimkeeper_core::{Incarnation, ProcessKey};
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, Cgroup, Pidfd, ProcessExit, ReapAnswer, TaskApi, elsewhere_or_here,
-    find_by_mark, listening_socket,
+    Address, BootstrapParams, Bundle, Cgroup, ReapAnswer, TaskApi, elsewhere_or_here, find_by_mark,
+    listening_socket,
 };
 
 use crate::empty_cgroup;
 use crate::env::Env;
-use crate::exits;
-use crate::ledger::KILLED;
 use crate::machine::Input;
 use crate::shim::Shim;
-use crate::{bypass, identify, orphan};
+use crate::{bypass, exits, identify, orphan};
 
 /// Waits before each try of the `delete` action.
 const TRIES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];
@@ -66,7 +64,7 @@ pub(crate) async fn reap(shim: &Arc<Shim>) -> Input {
         // Where the runtime came to make a container, it has removed them.
         empty_cgroup::remove(&shim.env.scope, &shim.bundle, shim.deadlines().signal).await;
     }
-    record_exits(shim, init_was_alive, answer.as_ref());
+    exits::record_owed(shim, init_was_alive, answer.as_ref());
     if let Err(error) = shim.persist().await {
         // The events go out all the same: late is better than never, and a full disk must not stop a deletion.
         tracing::warn!(
@@ -81,7 +79,7 @@ pub(crate) async fn reap(shim: &Arc<Shim>) -> Input {
 async fn run_delete(shim: &Shim) -> Result<ReapAnswer, String> {
     #[cfg(test)]
     if crate::simulation::is_on() {
-        return Ok(ReapAnswer { pid: None, status: KILLED, at: None });
+        return Ok(ReapAnswer { pid: None, status: crate::ledger::KILLED, at: None });
     }
     let context = shim.env.launch_context(&shim.key, shim.incarnation);
     let mut last = String::new();
@@ -160,39 +158,6 @@ async fn clear_group(shim: &Shim) -> Result<(), String> {
             }
         }
     }
-}
-
-/// The processes whose exit has to be found out, and their pids; execs first.
-pub(crate) fn owed(shim: &Shim) -> Vec<(ProcessKey, u32)> {
-    let mut owed = shim.ledger.running();
-    // One that was only made was there all the same.
-    if shim.ledger.exit(&ProcessKey::Init).is_none() && !owed.iter().any(|(key, _)| *key == ProcessKey::Init)
-    {
-        owed.push((ProcessKey::Init, shim.ledger.pid()));
-    }
-    owed
-}
-
-/// Gives every process that started and has no exit one, from the best source there is.
-pub(crate) fn record_exits(shim: &Shim, init_was_alive: bool, answer: Option<&ReapAnswer>) {
-    let at = answer.and_then(|answer| answer.at).unwrap_or_else(SystemTime::now);
-    for (process, pid) in owed(shim) {
-        let from_kernel = shim.held(&process).and_then(|held| status_from_kernel(&held));
-        let exit = match from_kernel {
-            Some(status) => Exit { pid, status, at, provenance: Provenance::Recovered },
-            // It lived until the runtime was told to kill it, or we killed it.
-            None if init_was_alive || shim.was_killed(&process) => {
-                Exit { pid, status: KILLED, at, provenance: Provenance::Inferred }
-            }
-            None => Exit::unknown(pid, at),
-        };
-        exits::record(shim, &process, exit);
-    }
-}
-
-/// The wait status the kernel keeps for whoever holds a pidfd, as shims spell it.
-pub(crate) fn status_from_kernel(pidfd: &Pidfd) -> Option<u32> {
-    pidfd.exit_status().ok().flatten().map(ProcessExit::status)
 }
 
 /// Takes the bundle from the disk.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use shimkeeper_core::{Exit, ProcessKey, Provenance};
+use shimkeeper_shim::{Pidfd, ProcessExit};
 
-use crate::reap;
 use crate::shim::Shim;
 
 /// Waits for the end of the process, as the kernel tells of it; for ever, if it does not.
@@ -21,7 +21,7 @@ pub(crate) async fn exit_of(shim: Arc<Shim>, process: ProcessKey) -> Exit {
     let exit = async {
         let held = shim.held(&process)?;
         held.exited().await.ok()?;
-        let status = reap::status_from_kernel(&held)?;
+        let status = status_from_kernel(&held)?;
         let pid = held.identity().pid;
         Some(Exit { pid, status, at: SystemTime::now(), provenance: Provenance::Recovered })
     };
@@ -29,4 +29,9 @@ pub(crate) async fn exit_of(shim: Arc<Shim>, process: ProcessKey) -> Exit {
         Some(exit) => exit,
         None => pending().await,
     }
+}
+
+/// The wait status the kernel keeps for whoever holds a pidfd, as shims spell it.
+pub(crate) fn status_from_kernel(pidfd: &Pidfd) -> Option<u32> {
+    pidfd.exit_status().ok().flatten().map(ProcessExit::status)
 }
