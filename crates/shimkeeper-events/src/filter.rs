@@ -53,7 +53,7 @@ pub enum FilterError {
         /// What is wrong there.
         problem: Problem,
     },
-    /// The value of a `~=` is no regular expression, or one that costs too much.
+    /// The value of a `~=` is no regular expression, or costs too much, by itself or with those before it.
     #[error("{}: {problem}", mark(.input, *.at))]
     Pattern {
         /// The filter.
@@ -120,6 +120,13 @@ pub fn map_key(path: &[String]) -> std::borrow::Cow<'_, str> {
     }
 }
 
+fn compile(text: &str, room: &mut usize) -> Result<Filter, FilterError> {
+    if text.len() > MAX_FILTER_BYTES {
+        return Err(FilterError::TooLong { len: text.len() });
+    }
+    parser::parse(text, room)
+}
+
 fn mark(input: &str, at: usize) -> String {
     let (before, rest) = input.split_at_checked(at).unwrap_or((input, ""));
     let mut after = rest.chars();
@@ -147,12 +154,12 @@ impl Filters {
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        let mut filters = Vec::new();
+        let (mut filters, mut room) = (Vec::new(), eval::MAX_PATTERN_BYTES);
         for text in texts {
             if filters.len() == MAX_FILTERS {
                 return Err(FilterError::TooMany);
             }
-            filters.push(text.as_ref().parse()?);
+            filters.push(compile(text.as_ref(), &mut room)?);
         }
         Ok(Self(filters.into()))
     }
@@ -167,10 +174,8 @@ impl std::str::FromStr for Filter {
     type Err = FilterError;
 
     fn from_str(text: &str) -> Result<Self, FilterError> {
-        if text.len() > MAX_FILTER_BYTES {
-            return Err(FilterError::TooLong { len: text.len() });
-        }
-        parser::parse(text)
+        let mut room = eval::MAX_PATTERN_BYTES;
+        compile(text, &mut room)
     }
 }
 

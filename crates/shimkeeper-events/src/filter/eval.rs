@@ -7,8 +7,13 @@ use regex_lite::{Regex, RegexBuilder};
 
 use super::Adaptor;
 
-/// Memory a compiled expression may take, in bytes; what is larger is refused when the filter is parsed.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
+/// Memory that the compiled expressions of one request may take together, in bytes; what is more is refused when the filter
+/// is parsed. Asking one may take a step for each 30 bytes and each character of the text, and publishing waits for it.
+pub(super) const MAX_PATTERN_BYTES: usize = 64 << 10;
+/// The least that an expression counts for.
+const LEAST_PATTERN_BYTES: usize = 256;
+/// How much of a text an expression is asked about: as much as a label may have.
+pub(super) const MAX_TEXT_BYTES: usize = 4096;
 
 /// One filter: selectors that must all hold. Its text form reads back as the same filter.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +36,7 @@ pub(super) enum Test {
     Equal(String),
     /// It is absent, or has another value.
     NotEqual(String),
-    /// It is there, and somewhere in it this expression matches.
+    /// It is there, and somewhere in its first 4 KiB this expression matches.
     Matches(Pattern),
 }
 
@@ -77,7 +82,7 @@ impl Selector {
             Test::Present => found.is_some(),
             Test::Equal(value) => found == Some(value.as_str()),
             Test::NotEqual(value) => found != Some(value.as_str()),
-            Test::Matches(pattern) => found.is_some_and(|text| pattern.regex.is_match(text)),
+            Test::Matches(pattern) => found.is_some_and(|text| pattern.is_match(text)),
         }
     }
 }
@@ -117,9 +122,24 @@ fn quote(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 // === impl Pattern ===
 
 impl Pattern {
-    pub(super) fn new(text: String) -> Result<Self, regex_lite::Error> {
-        let regex = RegexBuilder::new(&text).size_limit(MAX_PATTERN_BYTES).build()?;
-        Ok(Self { text, regex })
+    /// Compiles one that takes no more than the room there is, and takes it away from that. What it takes is not told: it
+    /// counts for the size, doubled as often as it must be, that it can be made in.
+    pub(super) fn new(text: String, room: &mut usize) -> Result<Self, regex_lite::Error> {
+        let mut size = LEAST_PATTERN_BYTES;
+        loop {
+            match RegexBuilder::new(&text).size_limit(size.min(*room)).build() {
+                Ok(regex) => {
+                    *room = room.saturating_sub(size);
+                    return Ok(Self { text, regex });
+                }
+                Err(_) if size < *room => size *= 2,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        self.regex.is_match(&text[..text.floor_char_boundary(MAX_TEXT_BYTES)])
     }
 }
 

@@ -5,15 +5,15 @@ use super::eval::{Filter, Pattern, Selector, Test};
 use super::lexer::{Lexer, Quotes, Trouble};
 use super::{FilterError, Problem};
 
-/// Compiles one filter.
-pub(super) fn parse(input: &str) -> Result<Filter, FilterError> {
+/// Compiles one filter, whose expressions may take as much memory as there is room.
+pub(super) fn parse(input: &str, room: &mut usize) -> Result<Filter, FilterError> {
     if input.is_empty() {
         return Ok(Filter::new(Vec::new()));
     }
     let mut lexer = Lexer::new(input);
     let mut selectors = Vec::new();
     loop {
-        selectors.push(selector(input, &mut lexer)?);
+        selectors.push(selector(input, &mut lexer, room)?);
         match lexer.peek() {
             None => return Ok(Filter::new(selectors)),
             Some(',') => _ = lexer.eat(','),
@@ -26,7 +26,7 @@ fn syntax(input: &str) -> impl Fn(Trouble) -> FilterError + '_ {
     move |(at, problem)| FilterError::Syntax { input: input.to_owned(), at, problem }
 }
 
-fn selector(input: &str, lexer: &mut Lexer<'_>) -> Result<Selector, FilterError> {
+fn selector(input: &str, lexer: &mut Lexer<'_>, room: &mut usize) -> Result<Selector, FilterError> {
     let path = path(lexer).map_err(syntax(input))?;
     if matches!(lexer.peek(), None | Some(',')) {
         return Ok(Selector { path, test: Test::Present });
@@ -42,7 +42,7 @@ fn selector(input: &str, lexer: &mut Lexer<'_>) -> Result<Selector, FilterError>
     let test = match operator {
         "==" => Test::Equal(value),
         "!=" => Test::NotEqual(value),
-        _ => Test::Matches(Pattern::new(value).map_err(|error| FilterError::Pattern {
+        _ => Test::Matches(Pattern::new(value, room).map_err(|error| FilterError::Pattern {
             input: input.to_owned(),
             at,
             problem: error.to_string(),

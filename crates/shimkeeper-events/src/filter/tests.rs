@@ -134,6 +134,25 @@ fn an_expression_that_does_not_compile_is_an_error_at_its_place() {
 }
 
 #[test]
+fn the_expressions_of_a_request_share_what_they_may_cost() {
+    let dear = r#"name~="a{1,500}""#;
+    assert!(dear.parse::<Filter>().is_ok());
+    let many = [dear; 9].join(",");
+    assert!(matches!(many.parse::<Filter>(), Err(FilterError::Pattern { at, .. }) if at > dear.len()));
+    assert!(matches!(Filters::parse([dear; 9]), Err(FilterError::Pattern { .. })));
+    assert!(Filters::parse(vec!["namespace~=^moby$,topic~=^/tasks/"; 32]).is_ok(), "so many nobody has");
+}
+
+#[test]
+fn an_expression_is_asked_about_the_beginning_of_a_long_text() {
+    let begins = "é".repeat(eval::MAX_TEXT_BYTES / 2);
+    let text = format!("{begins}x").leak();
+    let matches = |filter: &str| filter.parse::<Filter>().unwrap().matches(&thing(&[("name", text)]));
+    assert!(matches("name~=^é+$") && !matches("name~=x"));
+    assert!(matches(&format!("name=={text}")), "whatever else is asked is asked about all of it");
+}
+
+#[test]
 fn there_is_a_limit_to_filters() {
     let long = "a".repeat(MAX_FILTER_BYTES + 1);
     assert_eq!(long.parse::<Filter>(), Err(FilterError::TooLong { len: long.len() }));
