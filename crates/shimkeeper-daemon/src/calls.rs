@@ -138,9 +138,14 @@ impl Shared {
 }
 
 impl Line {
+    /// How many calls it may have at a time.
+    pub(crate) fn most(&self) -> usize {
+        self.calls.shared.most_per_connection.load(Ordering::Relaxed)
+    }
+
     /// One more call, of this method.
     pub(crate) fn begin(&self, path: &str) -> Result<InFlight, Full> {
-        let most = self.calls.shared.most_per_connection.load(Ordering::Relaxed);
+        let most = self.most();
         let room = |calls: usize| (calls < most).then_some(calls + 1);
         self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).map_err(|_| Full { most })?;
         let is_brief = has_end(path);

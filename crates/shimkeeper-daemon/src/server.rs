@@ -27,6 +27,10 @@ use crate::spans::{self, Spans};
 /// The largest list of headers of a call, in bytes: what containerd's clients send has less than a hundredth of it.
 const HEADERS: u32 = 64 << 10;
 
+/// How many answers may wait to be read, beyond the calls that a connection may have in flight: with so many nothing more is
+/// read from it.
+const UNREAD: usize = 1024;
+
 /// What is served to everybody.
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
@@ -95,8 +99,10 @@ pub(crate) async fn serve(
 async fn connection(stream: UnixStream, client: Client, owned: Owned, stop: CancellationToken) {
     let peer = client.peer;
     let mut http = http2::Builder::new(owned);
-    // Bounded by ourselves: a client that waits for many exits must be told, not left waiting for a stream.
-    http.max_concurrent_streams(None).max_header_list_size(HEADERS);
+    // Calls are bounded by ourselves: a client that waits for many exits must be told, not left waiting for a stream. But
+    // an answer that is not read keeps its stream, and who reads none could have any number of them.
+    let streams = client.line.most().saturating_add(UNREAD);
+    http.max_concurrent_streams(u32::try_from(streams).unwrap_or(u32::MAX)).max_header_list_size(HEADERS);
     // gRPC has none, and each second's would stay in the connection's table of headers, on a page that little else is on.
     http.auto_date_header(false);
     let stream = match stream.into_std().and_then(Stream::new) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use shimkeeper_testkit::TestDirs;
 use shimkeeper_testkit::deps::{self, Generation};
 
-use crate::support::{Daemon, PATIENCE, output, plain, until};
+use crate::support::{Daemon, PATIENCE, flags, output, plain, until};
 
 /// What the daemon may have at most beside what it has anyway, in KiB: a thousand connections, and what they sent.
 const MOST_MORE: u64 = 64 << 10;
@@ -61,6 +61,42 @@ fn nonsense_on_either_socket_ends_its_connection_and_nothing_else() {
     assert!(serves(&daemon), "{}", daemon.log());
     let more = memory(&daemon).saturating_sub(before);
     assert!(more < MOST_MORE, "{more} KiB more than before");
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A question for the version, on this stream.
+fn question(stream: u32) -> Vec<u8> {
+    const HEADERS: [(&str, &str); 5] = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/containerd.services.version.v1.Version/Version"),
+        (":authority", "x"),
+        ("content-type", "application/grpc"),
+    ];
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let headers = HEADERS.map(|(name, value)| [&[0], &*text(name), &*text(value)].concat()).concat();
+    [frame(1, 4, stream, &headers), frame(0, 1, stream, &[0; 5])].concat()
+}
+
+#[test]
+fn who_reads_no_answer_is_not_read_from_for_ever() {
+    let dirs = TestDirs::new();
+    flags(&dirs);
+    std::fs::write(dirs.path().join("config.toml"), "[limits]\ncalls_per_connection = 16\n").unwrap();
+    let daemon = Daemon::start_in(dirs, plain);
+    let mut deaf = UnixStream::connect(daemon.address()).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    deaf.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    deaf.write_all(&frame(4, 0, 0, &[])).unwrap();
+    // Far more than the sockets hold of answers and of questions, and a thousand between them: it is hung up on, or waits.
+    let refused = (0..50_000).find_map(|n| deaf.write_all(&question(2 * n + 1)).err());
+    assert!(refused.is_some(), "all was read");
+    assert!(serves(&daemon), "{}", daemon.log());
 }
 
 #[test]
