@@ -9,7 +9,7 @@ use shimkeeper_store::Store;
 
 use crate::accept::Gate;
 use crate::calls::Calls;
-use crate::config::{Config, Sources};
+use crate::config::{Config, ConfigError, Sources};
 use crate::logging::Log;
 use crate::{memory, notify};
 
@@ -42,10 +42,9 @@ impl Controls {
         let _ = self.parts.adopted.set(self.parts.started.elapsed());
     }
 
-    /// Reads the configuration again. One that is wrong changes nothing.
-    pub(crate) fn reload(&mut self) {
-        notify::reloading();
-        match self.sources.load() {
+    /// Takes over a configuration that was read again. One that is wrong changes nothing.
+    pub(crate) fn reload(&mut self, read: Result<Config, ConfigError>) {
+        match read {
             Ok(new) => self.apply(new),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;

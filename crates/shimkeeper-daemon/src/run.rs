@@ -163,6 +163,8 @@ impl Daemon {
                 adoption
             });
             let mut is_adopted = false;
+            // Replaced by the next one: what was read before that was asked for may be out of date.
+            let mut reading: Pin<Box<dyn Future<Output = _>>> = Box::pin(std::future::pending());
             notify::ready();
             let boot = started.elapsed();
             tracing::info!(address = %controls.config.grpc.address.display(), ?boot, "serving");
@@ -177,10 +179,17 @@ impl Daemon {
                         controls.note_adopted();
                         dump::adoption(&adoption);
                     }
+                    read = &mut reading => {
+                        reading = Box::pin(std::future::pending());
+                        controls.reload(read);
+                    }
                     ask = self.signals.next() => match ask {
                         Ask::Stop => break,
                         Ask::Dump => dump::everything(&controls.parts).await,
-                        Ask::Reload => controls.reload(),
+                        Ask::Reload => {
+                            notify::reloading();
+                            reading = Box::pin(controls.sources.clone().load_beside());
+                        }
                     },
                 }
             }

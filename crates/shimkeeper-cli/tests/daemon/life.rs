@@ -6,8 +6,13 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
+use shimkeeper_client::Session;
+use shimkeeper_proto::containerd::services::version::v1::version_client::VersionClient;
+use shimkeeper_proto::google::protobuf::Empty;
 use shimkeeper_testkit::TestDirs;
+use tokio::time::timeout;
 
 use crate::crowd::serves;
 use crate::support::{BINARY, Daemon, PATIENCE, flags, limited, mode, output, plain, until};
@@ -94,6 +99,30 @@ fn the_log_level_changes_while_it_runs_and_a_wrong_file_changes_nothing() {
     assert!(!daemon.log().contains("dump"), "it is below the level: {}", daemon.log());
     daemon.signal(Signal::USR1);
     daemon.logged("uptime");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_read_at_once_stops_nobody() {
+    let daemon = Daemon::start();
+    let config = daemon.dirs.path().join("config.toml");
+    std::fs::remove_file(&config).unwrap();
+    mknodat(CWD, &config, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.heard("RELOADING=1");
+    let asked = async {
+        let session = Session::open(&daemon.address()).await.unwrap();
+        VersionClient::new(session).version(Empty {}).await.unwrap();
+    };
+    timeout(PATIENCE, asked).await.expect("whoever calls is answered");
+    std::fs::write(&config, "[limits]\nconnection = 1\n").unwrap();
+    let log = daemon.logged("the configuration stays as it was");
+    assert!(log.contains("config.toml:2: unknown key `connection`"), "{log}");
+    daemon.heard("READY=1");
+
+    daemon.signal(Signal::HUP);
+    let told = daemon.logged("timed out");
+    assert!(told.contains("cannot read"), "{told}");
+    daemon.heard("READY=1");
 }
 
 #[test]

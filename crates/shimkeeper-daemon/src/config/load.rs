@@ -3,12 +3,18 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use shimkeeper_core::{HasKind, Kind};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::{Config, DEFAULT_FILE, Level, NEWEST_VERSION};
 use crate::socket::MAX_PATH;
 use crate::spans;
+
+/// How long the configuration may take to be read again.
+const READING: Duration = Duration::from_secs(10);
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default)]
@@ -102,6 +108,26 @@ impl Sources {
     /// As [`Config::load`].
     pub fn load(&self) -> Result<Config, ConfigError> {
         Config::load(self.file.as_deref(), &self.overrides)
+    }
+
+    /// The same while the daemon serves. On a thread of its own, and not waited for without end: the file may be on a disk
+    /// that hangs, or a FIFO.
+    ///
+    /// # Cancel safety
+    /// Yes: what is read is thrown away.
+    pub(crate) async fn load_beside(self) -> Result<Config, ConfigError> {
+        let file = self.file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let failed = |source| ConfigError::Read { file, source };
+        let (tell, read) = oneshot::channel();
+        let reading = std::thread::Builder::new().name("configuration".into());
+        match reading.spawn(move || tell.send(self.load()).is_ok()) {
+            Ok(_) => match timeout(READING, read).await {
+                Ok(Ok(loaded)) => loaded,
+                Ok(Err(broken_off)) => Err(failed(io::Error::other(broken_off))),
+                Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
+            },
+            Err(no_thread) => Err(failed(no_thread)),
+        }
     }
 }
 
