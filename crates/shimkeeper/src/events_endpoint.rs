@@ -126,15 +126,38 @@ impl Service for Events {
             })?;
             let envelope = Envelope::try_from(request)
                 .map_err(|e| Status::new(e.kind().code(), format!("event refused: {e}")))?;
-            let sender = context.peer.and_then(|peer| peer.pid);
+            let sender = Sender::Process(context.peer.and_then(|peer| peer.pid));
             take_in(&self.env, Arc::new(envelope), sender).await;
             Ok(Empty::default().encode_to_vec().into())
         })
     }
 }
 
-/// Takes in an event from outside; `sender` is the process it came from, where that says something about a shim.
-pub(crate) async fn take_in(env: &Env, envelope: Arc<Envelope>, sender: Option<u32>) {
+/// Who tells of something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sender {
+    /// Whoever embeds us, or a client of theirs.
+    Client,
+    /// Who is connected where shims are, as far as the kernel names the process.
+    Process(Option<u32>),
+}
+
+impl Sender {
+    /// Whether it may say this of a shim's task. What becomes of processes is told by the shim, or by a process that it
+    /// has started to do so, and by nobody else: what is told of an end is believed of one that lives.
+    fn may_tell(self, shim: &Shim, fact: &Fact) -> bool {
+        match (self, shim.identity()) {
+            (Self::Client, _) => *fact == Fact::Other,
+            (Self::Process(Some(sender)), Some(known)) => {
+                sender == known.pid || known.is_at_or_above(sender).is_ok_and(|is| is)
+            }
+            (Self::Process(_), _) => true,
+        }
+    }
+}
+
+/// Takes in an event from outside.
+pub(crate) async fn take_in(env: &Env, envelope: Arc<Envelope>, sender: Sender) {
     match TaskEvent::decode(&envelope) {
         Ok(None) => {
             env.exchange.publish(&envelope);
@@ -152,7 +175,7 @@ async fn take_in_task_event(
     key: &TaskKey,
     event: TaskEvent,
     envelope: &Arc<Envelope>,
-    sender: Option<u32>,
+    sender: Sender,
 ) {
     // Before it is looked for: whoever puts it there sees then that something came.
     env.task_events.fetch_add(1, Ordering::Relaxed);
@@ -166,25 +189,16 @@ async fn take_in_task_event(
         );
         return;
     };
-    if let (Some(sender), Some(known)) = (sender, shim.identity())
-        && sender != known.pid
-    {
-        let senders = env.registry.shims();
-        if senders.iter().any(|other| other.identity().is_some_and(|other| other.pid == sender)) {
-            dropped(env, Dropped::Foreign);
-            tracing::warn!(
-                namespace = %key.namespace, task = %key.id, sender, topic = %envelope.topic(),
-                "event dropped: it is from the shim of another task"
-            );
-            return;
-        }
-        // Not refused: a shim may have its events sent by another process.
-        tracing::debug!(
-            namespace = %key.namespace, task = %key.id, sender, shim = known.pid,
-            "event from another process than the shim"
+    let fact = fact(event);
+    if !sender.may_tell(&shim, &fact) {
+        dropped(env, Dropped::Foreign);
+        tracing::warn!(
+            namespace = %key.namespace, task = %key.id, ?sender, topic = %envelope.topic(),
+            "event dropped: it is not from the shim of its task"
         );
+        return;
     }
-    if let Some(fact) = shim.early.take(fact(event), envelope) {
+    if let Some(fact) = shim.early.take(fact, envelope) {
         take_in_fact(&shim, fact, envelope).await;
     }
 }

@@ -23,7 +23,7 @@ use crate::create::{self, CreateTask};
 use crate::deadlines::{Deadlines, Timing};
 use crate::env::Env;
 use crate::error::{Cause, Error, Refused, Step};
-use crate::events_endpoint;
+use crate::events_endpoint::{self, Sender};
 use crate::events_since::EventsSince;
 use crate::features::Infos;
 use crate::group::Groups;
@@ -202,14 +202,13 @@ impl Manager {
         self.get(key)
     }
 
-    /// Publishes an event of somebody else than a shim: of a record, say, or one that a client hands in. What is about
-    /// a task goes through what is known of that task first, as a shim's own events do, and is dropped if it is
-    /// nothing new.
+    /// Publishes an event of somebody else than a shim: of a record, say, or one that a client hands in. That a process
+    /// of a task was made, started, deleted, or has ended is told by its shim only, and dropped.
     ///
     /// # Cancel safety
     /// Dropping it leaves open whether the event is published.
     pub async fn publish(&self, event: Envelope) {
-        events_endpoint::take_in(&self.inner.env, Arc::new(event), None).await;
+        events_endpoint::take_in(&self.inner.env, Arc::new(event), Sender::Client).await;
     }
 
     /// Makes a sandbox: its bundle, its shim, the sandbox in it. It takes tasks once it is started.

@@ -67,7 +67,7 @@ pub enum Dropped {
     Undecodable,
     /// There is no such task, any more.
     NoTask,
-    /// It came from the shim of another task.
+    /// It is not from the shim of its task.
     Foreign,
     /// It tells what was told before, or of an earlier life.
     Stale,

@@ -5,11 +5,17 @@
 use std::process::{Child, Command};
 
 use prost::Message as _;
-use shimkeeper::events::TaskEvent;
+use shimkeeper::events::{Envelope, TaskEvent};
 use shimkeeper::{HealthState, Kind, ProcessKey, Status};
-use shimkeeper_proto::containerd::events::TaskExit;
+use shimkeeper_proto::containerd::events::{TaskDelete, TaskExit};
+use shimkeeper_proto::containerd::services::events::ttrpc::v1::{EVENTS_SERVICE, ForwardRequest};
 use shimkeeper_proto::containerd::task::v3::{ConnectResponse, CreateTaskResponse, StartResponse};
+use shimkeeper_proto::containerd::types as wire;
+use shimkeeper_proto::google::protobuf::Empty;
+use shimkeeper_proto::pack;
 use shimkeeper_testkit::{Act, Emission, LogText, Method, Script, StartStep, When, stop_process};
+use shimkeeper_ttrpc::{CallOptions, Client, ClientLimits};
+use tokio::net::UnixStream;
 
 use crate::bench::{Bench, PATIENCE, SHORT, chain, end, exec_request, kill_shim, lives, until};
 use crate::oracle;
@@ -239,6 +245,39 @@ async fn a_shim_speaks_for_its_own_tasks_only() {
     let lie = told.iter().find(|seen| seen.key == *victim.key() && seen.is_exit_of(&ProcessKey::Init));
     assert_eq!(lie, None);
     assert_eq!(victim.state().await.unwrap().status, Status::Running);
+    end(&victim).await;
+    bench.is_clean();
+}
+
+/// Tells of an event as shims do, as a process that is none.
+async fn tell_as_a_stranger(bench: &Bench, event: &ForwardRequest) {
+    let socket = UnixStream::connect(bench.dirs.state().join("shimkeeper.sock.ttrpc")).await.unwrap();
+    let (stranger, driver) = Client::new(socket, ClientLimits::default());
+    let options = CallOptions::default();
+    tokio::select! {
+        answer = stranger.unary::<_, Empty>(EVENTS_SERVICE, "Forward", event, &options) => drop(answer.unwrap()),
+        end = driver.run() => panic!("{end:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_is_told_by_nobody_but_its_shim() {
+    let bench = Bench::new().await;
+    let victim = bench.honest("victim", &["sleep"]).await;
+    let pid = victim.start().await.unwrap();
+    let id = || "victim".to_owned();
+    let exit = TaskExit { container_id: id(), id: id(), pid, exit_status: 1, exited_at: None };
+    let delete = TaskDelete { container_id: id(), pid, exit_status: 1, ..TaskDelete::default() };
+    for (topic, event) in [("/tasks/exit", pack(&exit)), ("/tasks/delete", pack(&delete))] {
+        let namespace = victim.key().namespace.to_string();
+        let envelope = wire::Envelope { timestamp: None, namespace, topic: topic.into(), event: Some(event) };
+        let lie = ForwardRequest { envelope: Some(envelope) };
+        tell_as_a_stranger(&bench, &lie).await;
+        bench.manager.publish(Envelope::try_from(lie).unwrap()).await;
+    }
+    let told = bench.events();
+    assert!(!told.iter().any(|seen| seen.is_exit_of(&ProcessKey::Init)), "{told:#?}");
+    assert_eq!(victim.exit(), None);
     end(&victim).await;
     bench.is_clean();
 }
