@@ -2,7 +2,9 @@
 //! Events with numbers, kept on disk, so that who was away can catch up or is told exactly what it missed.
 //!
 //! A [`Journal`] has no thread and no clock: whoever owns it calls [`Journal::append`] with a batch and the
-//! time, from a place that may block, and gets one fsync per batch. It owns its directory, and a lock on it.
+//! time, from a place that may block. It owns its directory, and a lock on it. What is appended outlives its
+//! owner; and a crash of the machine too, if every batch is synced ([`Journal::open`]). Else the kernel writes
+//! it within half a minute or so, and what such a crash takes is a gap ([`Journal::open_unsynced`]).
 //!
 //! ```text
 //! <dir>/00000000000000000001.v1.events    records from number 1 on; closed when full
@@ -12,9 +14,10 @@
 //!
 //! Numbers only grow, over failures, restarts and damaged files. A number that is on no readable record is a
 //! gap: nothing else marks it, so a gap cannot fail to be recorded. An owner that dies without closing its journal
-//! may have had events that were never appended: one number is left out where that happened. `floor` is what keeps numbers from being
-//! given twice where no record bears witness: it is written before records are cut off or removed, and in place,
-//! so that it can be written when the disk is full. `segment` reads and cuts files, `record` is their format,
+//! may have had events that were never appended: one number is left out where that happened; and after a crash of
+//! the machine all those that records without a sync may have had. `floor` is what keeps numbers from being given
+//! twice where no record bears witness: it is written before records are cut off or removed, and in place, so that
+//! it can be written when the disk is full. `segment` reads and cuts files, `record` is their format,
 //! `replay` reads them back, `dir` opens them safely.
 
 use std::collections::VecDeque;
@@ -49,12 +52,16 @@ pub struct JournalLimits {
     max_age: Duration,
 }
 
+/// How many numbers are reserved at a time for records that are not synced.
+const RESERVE: u64 = 4096;
+
 /// Events with numbers, on disk. Every method may block on the file system.
 #[derive(Debug)]
 pub struct Journal {
     dir: Directory,
     floor: Floor,
     limits: JournalLimits,
+    is_synced: bool,
     /// Oldest first. The last is the one being appended to if `active` holds its file.
     segments: VecDeque<Segment>,
     active: Option<File>,
@@ -88,11 +95,24 @@ impl Default for JournalLimits {
 
 impl Journal {
     /// Opens the journal in a directory, which is made (mode 0700) if it is not there; its parent must be.
-    /// What a crash left half written is cut off.
+    /// What a crash left half written is cut off. Every batch will be synced.
     ///
     /// # Errors
     /// [`JournalError`], among others if another process has this journal open.
     pub fn open(path: &Path, limits: JournalLimits) -> Result<Self, JournalError> {
+        Self::open_in(path, limits, None)
+    }
+
+    /// The same, but batches are left to the kernel to write. `boot` tells this boot of the machine from others.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_unsynced(path: &Path, limits: JournalLimits, boot: &str) -> Result<Self, JournalError> {
+        // Any number but the one for no boot.
+        Self::open_in(path, limits, Some(1 + u64::from(crc32fast::hash(boot.as_bytes()))))
+    }
+
+    fn open_in(path: &Path, limits: JournalLimits, boot: Option<u64>) -> Result<Self, JournalError> {
         let dir = Directory::open(path)?;
         let mut floor = Floor::open(&dir)?;
         let (segments, highest) = segment::recover(&dir, &mut floor)?;
@@ -100,12 +120,16 @@ impl Journal {
             Some(last) => Some(dir.open_file(&last.name())?),
             None => None,
         };
-        let mut last = highest.max(floor.value());
-        if !floor.take_closed(last)? {
-            last = last.saturating_add(1);
-            floor.raise(last)?;
-        }
-        Ok(Self { dir, floor, limits, segments, active, next: last.saturating_add(1) })
+        let last = floor.take_closed(highest.max(floor.value()), boot)?;
+        Ok(Self {
+            dir,
+            floor,
+            limits,
+            is_synced: boot.is_none(),
+            segments,
+            active,
+            next: last.saturating_add(1),
+        })
     }
 
     /// Closes the journal after everything there was for it has been appended. A journal that is only dropped leaves
@@ -114,6 +138,11 @@ impl Journal {
     /// # Errors
     /// [`JournalError`] if that cannot be noted; it counts as dropped then.
     pub fn close(mut self) -> Result<(), JournalError> {
+        if let Err(error) = self.leave_file() {
+            // The records need not be there to bear witness.
+            self.floor.raise(self.last())?;
+            return Err(error);
+        }
         self.floor.note_closed(self.last())
     }
 
@@ -127,8 +156,8 @@ impl Journal {
         self.segments.iter().map(|segment| segment.len).sum()
     }
 
-    /// Gives every event of a batch its number ([`Envelope::sequence`]) and writes them, with one fsync
-    /// (more only where a file is full in between). Says which numbers they have, in the order of the batch.
+    /// Gives every event of a batch its number ([`Envelope::sequence`]) and writes them, with one fsync if they are to be
+    /// synced (more only where a file is full in between). Says which numbers they have, in the order of the batch.
     ///
     /// # Errors
     /// [`JournalError::Append`], which says which of the batch are not on disk: a gap from then on. They may
@@ -144,7 +173,8 @@ impl Journal {
             let grown = (chunk.len() + record::size(&body)) as u64 + self.active_len();
             if grown > self.limits.segment_bytes && grown > record::size(&body) as u64 {
                 self.flush(&mut chunk, batch, first)?;
-                self.active = None;
+                // What cannot be synced any more is a gap after a crash of the machine, and none without.
+                let _ = self.leave_file();
             }
             record::encode(&mut chunk, self.next, written, &body);
             self.next += 1;
@@ -208,7 +238,20 @@ impl Journal {
         result.map_err(|error| self.lose(error, batch, first, header.sequence))
     }
 
+    /// Appends no more to the file that was appended to.
+    fn leave_file(&mut self) -> Result<(), JournalError> {
+        match (self.active.take(), self.segments.back()) {
+            (Some(file), Some(segment)) if !self.is_synced => {
+                file.sync_data().map_err(|source| self.dir.error("sync", &segment.name(), source))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn write(&mut self, chunk: &[u8], header: &Header) -> Result<(), JournalError> {
+        if !self.is_synced && self.last() > self.floor.reserve() {
+            self.floor.raise_reserve(self.last() + RESERVE)?;
+        }
         self.make_room(chunk.len() as u64)?;
         if self.active.is_none() {
             let segment = Segment::new(header.sequence);
@@ -219,7 +262,7 @@ impl Journal {
         }
         let (Some(file), Some(segment)) = (&self.active, self.segments.back_mut()) else { return Ok(()) };
         file.write_all_at(chunk, segment.len)
-            .and_then(|()| file.sync_data())
+            .and_then(|()| if self.is_synced { file.sync_data() } else { Ok(()) })
             .map_err(|source| self.dir.error("write", &segment.name(), source))?;
         segment.len += chunk.len() as u64;
         segment.last = self.next - 1;

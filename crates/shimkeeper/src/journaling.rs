@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! publish ──► exchange ──► subscribers                            at once
-//!        └──► backlog ──► journal (one fsync per batch) ──► tail ──► readers with a number
+//!        └──► backlog ──► journal (a write per batch) ──► tail ──► readers with a number
 //! ```
 //!
 //! Publishing only puts an event into the backlog: no disk is ever waited for. One task, the last of a manager's to
@@ -12,8 +12,11 @@
 //! told, and nobody else anything.
 //!
 //! It appends at once if somebody waits for that: a reader, or who is about to remove what an event could be told from
-//! again. Else a moment later, together with what comes until then: the events of a task come close together, and an fsync
-//! costs more than all of them. A manager that is killed in that moment leaves a gap, as it always did.
+//! again. Else a moment later, together with what comes until then: the events of a task come close together, and a turn
+//! of another thread costs more than all of them. A manager that is killed in that moment leaves a gap, as it always did.
+//!
+//! Each batch is synced where tasks outlive a crash of the machine, too. Where the state directory is in memory they do not,
+//! and the kernel writes events in its own time.
 
 mod backlog;
 mod known;
@@ -28,6 +31,7 @@ use shimkeeper_core::HasKind as _;
 use shimkeeper_events::{
     Envelope, Exchange, Filters, Journal, JournalError, JournalLimits, Limits, Replay, Subscription,
 };
+use shimkeeper_shim::BootId;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +62,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Journaling {
     path: PathBuf,
     limits: JournalLimits,
-    /// Locked over an fsync: only by those who may block.
+    /// The boot that what is kept need not outlive at once, if so.
+    boot: Option<BootId>,
+    /// Locked over a write to disk: only by those who may block.
     desk: Mutex<Desk>,
     backlog: Mutex<Backlog>,
     came: Notify,
@@ -83,7 +89,7 @@ enum Desk {
     Without {
         missed: u64,
     },
-    Open(Journal, Box<Known>),
+    Open(Box<Journal>, Known),
     Left,
 }
 
@@ -95,11 +101,12 @@ enum Readable {
 }
 
 impl Journaling {
-    /// A journal below this directory; it is opened by [`Journaling::run`].
-    pub(crate) fn new(root: &Path, limits: JournalLimits) -> Arc<Self> {
+    /// A journal below this directory; it is opened by [`Journaling::run`]. With a `boot` it is not synced.
+    pub(crate) fn new(root: &Path, limits: JournalLimits, boot: Option<BootId>) -> Arc<Self> {
         Arc::new(Self {
             path: root.join(DIRECTORY),
             limits,
+            boot,
             desk: Mutex::new(Desk::Without { missed: 0 }),
             backlog: Mutex::default(),
             came: Notify::new(),
@@ -271,13 +278,16 @@ impl Journaling {
         }
     }
 
-    fn open(&self, missed: u64) -> Result<(Journal, Box<Known>), JournalError> {
-        let mut journal = Journal::open(&self.path, self.limits)?;
-        let known = Box::new(Known::of(&journal));
+    fn open(&self, missed: u64) -> Result<(Box<Journal>, Known), JournalError> {
+        let mut journal = match self.boot {
+            Some(boot) => Journal::open_unsynced(&self.path, self.limits, &boot.to_string()),
+            None => Journal::open(&self.path, self.limits),
+        }?;
+        let known = Known::of(&journal);
         if missed > 0 {
             journal.skip(missed)?;
         }
-        Ok((journal, known))
+        Ok((Box::new(journal), known))
     }
 
     fn note_failure(&self, error: &JournalError) {

@@ -412,6 +412,8 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         .map(|(runtime, deadlines)| Ok((runtime_of(runtime)?, Timing::new(deadlines.clone()))));
     let runtime_deadlines = runtime_deadlines.collect::<Result<_, Error>>()?;
     let always_reaped = config.always_reaped.iter().map(runtime_of).collect::<Result<_, Error>>()?;
+    // Nothing of the tasks outlives a crash of the machine then: their events need not at once.
+    let unsynced = dirs.state_is_in_memory().then_some(boot_id);
     let parallel = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let env = Env {
         deadlines: Timing::new(config.deadlines.clone()),
@@ -433,7 +435,7 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         infos: Infos::default(),
         exchange,
         task_events: AtomicU64::new(0),
-        journaling: config.journal.map(|limits| Journaling::new(dirs.root(), limits)),
+        journaling: config.journal.map(|limits| Journaling::new(dirs.root(), limits, unsynced)),
         scope: Scope::over(dirs.state_is_in_memory()),
         all_are_seated: CancellationToken::new(),
         logs,

@@ -255,6 +255,69 @@ fn who_dies_without_closing_leaves_a_gap_for_what_nobody_knows_of() {
 }
 
 #[test]
+fn a_crash_of_the_owner_takes_nothing_that_was_appended() {
+    let dir = scratch();
+    let path = dir.path().join("journal");
+    let mut given = 0;
+    for _ in 0..3 {
+        let mut journal = Journal::open_unsynced(&path, small(), "this").unwrap();
+        let next = journal.last() + 1;
+        assert!(next <= given + 2, "a gap of one: {next} after {given}");
+        given = next + 2;
+        assert_eq!(journal.append(&batch(next..given + 1), now()).unwrap(), next..given + 1);
+        assert!(replayed(&journal, 0).ends_with(&[next, next + 1, given]));
+    }
+}
+
+#[test]
+fn what_was_closed_in_another_boot_goes_on_without_a_gap() {
+    let dir = scratch();
+    let path = dir.path().join("journal");
+    for (boot, next) in [("one", 1), ("two", 3), ("three", 5)] {
+        let mut journal = Journal::open_unsynced(&path, small(), boot).unwrap();
+        assert_eq!(journal.append(&batch(next..next + 2), now()).unwrap(), next..next + 2);
+        journal.close().unwrap();
+    }
+    assert_eq!(replayed(&Journal::open(&path, small()).unwrap(), 0), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn numbers_are_reserved_before_they_are_given() {
+    let dir = scratch();
+    let path = dir.path().join("journal");
+    let mut journal = Journal::open_unsynced(&path, JournalLimits::default(), "before").unwrap();
+    for first in (1..3 * RESERVE).step_by(1000) {
+        journal.append(&batch(first..first + 1000), now()).unwrap();
+        assert!(journal.floor.reserve() >= journal.last());
+    }
+    let given = journal.last();
+    drop(journal);
+    for file in segment_files(&path) {
+        fs::remove_file(file).unwrap();
+    }
+    let journal = Journal::open(&path, small()).unwrap();
+    assert!(
+        journal.last() > given && journal.last() <= given + RESERVE + 1,
+        "{} after {given}",
+        journal.last()
+    );
+}
+
+#[test]
+fn a_floor_of_three_slots_is_made_longer() {
+    let dir = scratch();
+    let path = dir.path().join("journal");
+    let mut journal = Journal::open(&path, small()).unwrap();
+    journal.skip(41).unwrap();
+    drop(journal);
+    let floor = fs::OpenOptions::new().write(true).open(path.join("floor")).unwrap();
+    floor.set_len(48).unwrap();
+    let journal = Journal::open_unsynced(&path, small(), "this").unwrap();
+    assert_eq!(journal.last(), 42);
+    assert_eq!(floor.metadata().unwrap().len(), 96);
+}
+
+#[test]
 fn a_journal_is_opened_once_and_follows_nothing() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let dir = scratch();

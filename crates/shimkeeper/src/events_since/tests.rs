@@ -25,7 +25,7 @@ struct Kept {
 
 impl Kept {
     fn open(root: &Path) -> Self {
-        let (journaling, scope) = (Journaling::new(root, JournalLimits::default()), Scope::default());
+        let (journaling, scope) = (Journaling::new(root, JournalLimits::default(), None), Scope::default());
         scope.spawn_last(journaling.clone().run(scope.clone()));
         Self { journaling, scope }
     }

@@ -19,7 +19,8 @@ impl Kept {
     /// A journal that is open, with one event in it.
     async fn open() -> Self {
         let dir = tempfile::Builder::new().prefix("shimkeeper-").tempdir().unwrap();
-        let (journaling, scope) = (Journaling::new(dir.path(), JournalLimits::default()), Scope::default());
+        let (journaling, scope) =
+            (Journaling::new(dir.path(), JournalLimits::default(), None), Scope::default());
         scope.spawn_last(journaling.clone().run(scope.clone()));
         let kept = Self { _dir: dir, journaling, scope };
         kept.take(1);
