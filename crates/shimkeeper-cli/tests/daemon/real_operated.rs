@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 use shimkeeper_testkit::deps::Generation;
@@ -51,6 +52,20 @@ fn reload(host: &Host, configuration: &str) {
     std::fs::write(host.daemon.dirs.path().join("config.toml"), configuration).unwrap();
     host.daemon.signal(Signal::HUP);
     until(READ, || (host.daemon.log().matches(READ).count() > before).then_some(()));
+}
+
+#[test]
+fn who_does_not_ask_or_does_not_read_keeps_the_figures_from_nobody() {
+    let host = Host::configured(Generation::V2_1, CONFIGURATION);
+    let at = address(&host);
+    let mut greedy: Vec<_> = (0..16).map(|_| TcpStream::connect(at).unwrap()).collect();
+    for stream in greedy.iter_mut().step_by(2) {
+        stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        // As many as there is room for.
+        let question = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n".repeat(2000);
+        let _ = stream.write_all(&question);
+    }
+    assert!(get(at, "/metrics").1.contains("shimkeeper_"));
 }
 
 #[test]

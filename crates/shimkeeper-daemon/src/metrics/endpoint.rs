@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where the figures are fetched: HTTP on an address of the configuration, at containerd's path and at the usual one.
 //!
-//! Whoever can connect can read, and read only; a few connections at a time, each with little time to ask.
+//! Whoever can connect can read, and read only; a few connections at a time, each for one question, with little time to
+//! ask it and to take the answer.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,10 +14,11 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use prometheus_client::encoding::prometheus_text;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,8 +30,8 @@ use crate::error::DaemonError;
 const PATHS: [&str; 2] = ["/v1/metrics", "/metrics"];
 /// Connections at a time; more wait.
 const CONNECTIONS: usize = 16;
-/// How long a connection may be without a whole question.
-const IDLE: Duration = Duration::from_mins(2);
+/// How long a connection may last: who asks for nothing, or reads nothing, keeps others out for no longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -84,14 +86,18 @@ impl Endpoint {
 
 async fn connection(stream: TcpStream, metrics: Arc<Metrics>) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(IDLE);
+    http.keep_alive(false).header_read_timeout(None);
     let answer = service_fn(move |request: Request<Incoming>| {
         let answer = answer(request.method(), request.uri().path(), &metrics);
         std::future::ready(Ok::<_, Infallible>(answer))
     });
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), answer).await {
-        let error: &dyn std::error::Error = &error;
-        tracing::debug!(error, "a connection for figures broke");
+    match timeout(PATIENCE, http.serve_connection(TokioIo::new(stream), answer)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::debug!(error, "a connection for figures broke");
+        }
+        Err(_) => tracing::debug!("a connection for figures took too long"),
     }
 }
 
