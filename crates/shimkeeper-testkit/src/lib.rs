@@ -29,6 +29,7 @@ mod script;
 mod shim;
 mod spec;
 mod stamp;
+mod standstill;
 mod terminal;
 mod wire;
 
@@ -47,4 +48,5 @@ pub use script::{
 };
 pub use shim::{Received, SANDBOX_EXIT};
 pub use spec::{TEST_CGROUP, TestSpec};
+pub use standstill::Standstill;
 pub use terminal::Terminal;
