@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `shimkeeper top`: the processes of a container, as the daemon lists them and as this host's `/proc` shows them.
 
+mod commands;
 mod seen;
 
 use serde::Serialize;
@@ -39,10 +40,11 @@ pub(super) async fn top(args: &TopArgs) -> Result<u8, Failure> {
     let id = found.resolve(&args.id)?;
     let request = ListPidsRequest { container_id: id.to_owned() };
     let answer = ask(&format!("list the processes of {id}"), server.tasks().list_pids(request)).await?;
+    let commands = commands::of(answer.processes.iter().map(|process| process.pid));
     let processes = answer.processes.into_iter().map(|process| {
         let details = process.info.as_ref().and_then(unpack::<ProcessDetails>).and_then(Result::ok);
         let exec_id = details.map(|details| details.exec_id).filter(|id| !id.is_empty());
-        Process { pid: process.pid, exec_id, seen: Seen::of(process.pid) }
+        Process { pid: process.pid, exec_id, seen: Seen::of(process.pid, commands.get(&process.pid)) }
     });
     let listed = Listed { namespace: namespace.as_str(), id, processes: processes.collect() };
     print::write(&match args.server.output {

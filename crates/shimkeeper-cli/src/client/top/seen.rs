@@ -18,21 +18,22 @@ pub(super) struct Seen {
     state: Option<char>,
     memory_bytes: Option<u64>,
     cpu_ms: Option<u64>,
-    /// Its arguments, or its name in brackets if it has none.
+    /// Its arguments, or its name in brackets if it has none that can be read.
     command: Option<String>,
 }
 
 impl Seen {
-    pub(super) fn of(pid: u32) -> Self {
-        Self::read(pid).unwrap_or_default()
+    /// `cmdline` is what it was started with, if that is known.
+    pub(super) fn of(pid: u32, cmdline: Option<&Vec<u8>>) -> Self {
+        Self::read(pid, cmdline.map_or(&[], Vec::as_slice)).unwrap_or_default()
     }
 
-    fn read(pid: u32) -> Option<Self> {
+    fn read(pid: u32, cmdline: &[u8]) -> Option<Self> {
         let dir = Path::new("/proc").join(pid.to_string());
-        let read = |name: &str| std::fs::read(dir.join(name)).ok();
-        let text = |name: &str| read(name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let text =
+            |name: &str| Some(String::from_utf8_lossy(&std::fs::read(dir.join(name)).ok()?).into_owned());
         let tick = rustix::param::clock_ticks_per_second();
-        Self::parse(&text("stat")?, &text("status")?, &read("cmdline").unwrap_or_default(), tick)
+        Self::parse(&text("stat")?, &text("status")?, cmdline, tick)
     }
 
     fn parse(stat: &str, status: &str, cmdline: &[u8], ticks_per_second: u64) -> Option<Self> {
@@ -78,6 +79,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::top::commands;
 
     #[test]
     fn any_name_is_read() {
@@ -104,14 +106,15 @@ mod tests {
 
     #[test]
     fn this_process_is_seen() {
-        let me = Seen::of(std::process::id());
+        let pid = std::process::id();
+        let me = Seen::of(pid, commands::of(std::iter::once(pid)).get(&pid));
         assert_eq!(me.uid, Some(rustix::process::geteuid().as_raw()));
         assert!(me.memory_bytes > Some(0) && me.command.is_some_and(|command| !command.is_empty()));
     }
 
     #[test]
     fn one_that_is_over_has_every_field_and_nothing_in_it() {
-        let over = Seen::of(u32::MAX);
+        let over = Seen::of(u32::MAX, None);
         assert_eq!(over.cells(), ["-"; 6]);
         let fields = serde_json::to_value(&over).unwrap();
         let fields = fields.as_object().unwrap();
