@@ -11,6 +11,7 @@ mod command_line;
 mod go;
 mod mark;
 mod pidfd;
+mod reader;
 mod strays;
 
 use std::fs;
@@ -28,7 +29,7 @@ pub use cgroup::Cgroup;
 pub use command_line::{ShimProcesses, listening_socket, program};
 pub use go::is_go_program;
 pub(crate) use mark::MARK;
-pub use mark::{carries_mark, find_by_mark, mark_of};
+pub use mark::{Findings, Launch, find_by_mark, mark_of};
 pub use pidfd::{Pidfd, ProcessExit};
 pub use strays::{Stray, strays};
 
@@ -126,16 +127,18 @@ impl ProcessIdentity {
             return Ok(None);
         }
         let Some(stat) = stat(self.pid)? else { return Ok(None) };
-        // The first thread may have ended while others still hold what the process has open.
-        let has_ended = matches!(stat.state, b'Z' | b'X' | b'x') && stat.threads <= 1;
-        Ok((stat.start_time == self.start_time && !has_ended).then_some(stat))
+        Ok((stat.start_time == self.start_time && !stat.has_ended()).then_some(stat))
+    }
+
+    /// Whether it is who has its pid now. Asked after something was read by the pid, which may have been another's by then.
+    fn is_there(&self) -> bool {
+        matches!(Self::of(self.pid), Ok(Some(now)) if now == *self)
     }
 
     /// When it was started, by the clock as it is now; to about a hundredth of a second.
     pub fn started_at(&self) -> SystemTime {
-        let up = clock_gettime(ClockId::Boottime);
-        let up = Duration::new(u64::try_from(up.tv_sec).unwrap_or(0), u32::try_from(up.tv_nsec).unwrap_or(0));
-        let age = up.saturating_sub(Duration::from_millis(self.start_time.saturating_mul(1000 / TICKS)));
+        let age =
+            uptime().saturating_sub(Duration::from_millis(self.start_time.saturating_mul(1000 / TICKS)));
         SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
@@ -175,6 +178,33 @@ impl ProcessIdentity {
         }
         Ok(false)
     }
+}
+
+// === impl Stat ===
+
+impl Stat {
+    /// Whether the process waits for its parent only.
+    fn has_ended(&self) -> bool {
+        // The first thread may have ended while others still hold what the process has open.
+        matches!(self.state, b'Z' | b'X' | b'x') && self.threads <= 1
+    }
+}
+
+/// The pids there are.
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// How long ago the boot was.
+fn uptime() -> Duration {
+    let up = clock_gettime(ClockId::Boottime);
+    Duration::new(u64::try_from(up.tv_sec).unwrap_or(0), u32::try_from(up.tv_nsec).unwrap_or(0))
+}
+
+/// Now, as start times are told.
+fn ticks() -> u64 {
+    u64::try_from(uptime().as_millis()).unwrap_or(0) / (1000 / TICKS)
 }
 
 fn stat(pid: u32) -> Result<Option<Stat>, IdentityError> {

@@ -81,7 +81,7 @@ impl ShimBinary {
             "the shim wants the other dialect"
         );
         let left = ends_at.saturating_duration_since(Instant::now());
-        let started = self.start_once(cx, bundle, options, second, left).await?;
+        let started = self.start_once(cx, bundle, options, second, left).await.map_err(LaunchError::again)?;
         dialect.remember(self, second);
         Ok(started)
     }

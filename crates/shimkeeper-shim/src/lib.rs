@@ -37,8 +37,8 @@ pub use dirs::{DirsError, Listing, RemoveDirsError, StateDirs};
 pub use elsewhere::{elsewhere, elsewhere_or_here};
 pub use fs::{Durability, FsError, write_atomic};
 pub use identity::{
-    AttachLock, BootId, Cgroup, IdentityError, ParseBootIdError, Pidfd, ProcessExit, ProcessIdentity,
-    ShimProcesses, Stray, carries_mark, find_by_mark, is_go_program, listening_socket, mark_of, program,
+    AttachLock, BootId, Cgroup, Findings, IdentityError, Launch, ParseBootIdError, Pidfd, ProcessExit,
+    ProcessIdentity, ShimProcesses, Stray, find_by_mark, is_go_program, listening_socket, mark_of, program,
     strays,
 };
 pub use launch::{

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use shimkeeper_core::{Exit, HasKind as _, Kind, ProcessKey};
 use shimkeeper_proto::containerd::runtime::sandbox::v1::ShutdownSandboxRequest;
 use shimkeeper_proto::containerd::task::v3::ShutdownRequest;
-use shimkeeper_shim::{Call, Pidfd, ProcessIdentity};
+use shimkeeper_shim::{Call, Findings, Pidfd, ProcessIdentity};
 
 use crate::error::{Error, Refused, Step};
 use crate::group::Leaving;
@@ -85,7 +85,14 @@ pub(crate) async fn end_shim(shim: &Shim, is_stuck: bool) -> Input {
             return Input::Died;
         }
     }
-    shim.set_trouble("the shim's process does not end, not even by SIGKILL");
+    let unknown = match shim.identity() {
+        Some(_) => Vec::new(),
+        None => identify::marked(shim).await.unknown,
+    };
+    shim.set_trouble(match unknown.as_slice() {
+        [] => "the shim's process does not end, not even by SIGKILL".to_owned(),
+        unknown => identify::untold(unknown),
+    });
     Input::Failed
 }
 
@@ -135,7 +142,7 @@ async fn processes(shim: &Shim) -> Vec<ProcessIdentity> {
         Some(identity) => {
             vec![identity].into_iter().filter(|identity| !identify::is_gone(identity)).collect()
         }
-        None => identify::marked(shim.incarnation).await,
+        None => identify::marked(shim).await.found,
     }
 }
 
@@ -148,7 +155,11 @@ pub(crate) async fn proven_dead(shim: &Shim, patience: Duration) -> bool {
     let processes = match shim.identity() {
         // Whether it lives is seen when it is waited for.
         Some(identity) => vec![identity],
-        None => identify::marked(shim.incarnation).await,
+        None => match identify::marked(shim).await {
+            Findings { found, unknown } if unknown.is_empty() => found,
+            // One of them may be the shim.
+            _ => return false,
+        },
     };
     let ends = Instant::now() + patience;
     for process in &processes {

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shimkeeper_core::{HasKind, Incarnation, TaskKey};
 use shimkeeper_events::{Envelope, Exchange};
-use shimkeeper_shim::{BootId, DialectMemory, LaunchContext, Logs, Runtime, SearchPath, StateDirs};
+use shimkeeper_shim::{
+    BootId, DialectMemory, LaunchContext, Logs, ProcessIdentity, Runtime, SearchPath, ShimProcesses,
+    StateDirs,
+};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -176,6 +179,16 @@ impl Env {
         let mut shims = self.registry.shims();
         shims.extend(self.sandboxes.shims());
         shims
+    }
+
+    /// The processes of those that were launched here.
+    pub(crate) fn own_shims(&self) -> Vec<ProcessIdentity> {
+        self.all_shims().iter().filter(|shim| shim.is_ours()).filter_map(|shim| shim.identity()).collect()
+    }
+
+    /// What works in bundles of either role, and looks like a shim. Blocking.
+    pub(crate) fn shim_processes(&self) -> ShimProcesses {
+        ShimProcesses::now(&[&self.dirs, &self.sandbox_dirs])
     }
 
     /// What a shim binary is told when it is run for a task.

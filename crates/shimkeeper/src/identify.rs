@@ -5,15 +5,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use shimkeeper_core::Incarnation;
 use shimkeeper_shim::{
-    Cgroup, Pidfd, ProcessIdentity, carries_mark, elsewhere_or_here, find_by_mark, listening_socket,
+    Cgroup, Findings, Launch, Pidfd, ProcessIdentity, elsewhere_or_here, find_by_mark, listening_socket,
 };
 
+use crate::env::Env;
 use crate::shim::Shim;
 
 /// How often the processes of a launch are looked for, each time after killing those found.
 const ROUNDS: usize = 8;
+
+/// How many processes that stand still are named.
+const SHOWN: usize = 4;
 
 /// More than it takes from the end of a process's old program to the begin of its new one.
 const EXECUTING: Duration = Duration::from_millis(5);
@@ -35,24 +38,40 @@ pub(crate) enum Who {
 pub(crate) async fn shim(shim: &Shim, claimed_pid: u32) -> Who {
     let claimed = of(claimed_pid);
     if let Some(identity) = claimed
-        && (carries_mark(&identity, shim.incarnation)
+        && (shim.record.launch().has(&identity, &shim.bundle.dir())
             || serves_another_task(shim, &identity)
             || shim.seat().is_some_and(|seat| seat.is_shim(&identity)))
     {
         return Who::Ours(identity);
     }
-    match (marked(shim.incarnation).await.as_slice(), claimed) {
-        ([only], _) => Who::Ours(*only),
+    let marked = marked(shim).await;
+    match (marked.found.as_slice(), claimed) {
+        (found, Some(identity)) if found.contains(&identity) => Who::Ours(identity),
+        ([only], _) if marked.unknown.is_empty() => Who::Ours(*only),
+        // Also where it stands still, so that nobody can tell: it is not harmed, and its end is still seen.
         ([], Some(identity)) => Who::Foreign(identity),
-        // Several: all of them have to go before the shim counts as gone.
+        // Several, or there may be: all of them have to go before the shim counts as gone.
         _ => Who::Marked,
     }
 }
 
-/// The processes of a launch.
-pub(crate) async fn marked(mark: Incarnation) -> Vec<ProcessIdentity> {
+/// The processes of a shim's launch.
+pub(crate) async fn marked(shim: &Shim) -> Findings {
+    let (launch, others) = (*shim.record.launch(), shim.env.own_shims());
     // Reads every process of the machine: off the async threads.
-    elsewhere_or_here(move || find_by_mark(mark)).await.unwrap_or_default()
+    elsewhere_or_here(move || find_by_mark(&launch, &others)).await.unwrap_or_default()
+}
+
+/// That it cannot be known whether anything of a launch is left, because of these processes.
+pub(crate) fn untold(unknown: &[ProcessIdentity]) -> String {
+    let pids: Vec<_> = unknown.iter().take(SHOWN).map(|process| process.pid.to_string()).collect();
+    let more = unknown.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "what was launched may be left: the memory of process {}{more} cannot be read, and it may be of the launch; \
+         this is looked at again when it has ended",
+        pids.join(", ")
+    )
 }
 
 fn serves_another_task(shim: &Shim, identity: &ProcessIdentity) -> bool {
@@ -159,22 +178,29 @@ pub(crate) async fn kill(process: &ProcessIdentity, patience: Duration) -> bool 
     }
 }
 
-/// Kills every process of a launch, and answers the sockets they listened on: a killed process leaves its files. `None`
-/// if one of them does not end.
-pub(crate) async fn kill_marked(mark: Incarnation, patience: Duration) -> Option<Vec<PathBuf>> {
+/// Kills every process of a launch, and answers the sockets they listened on: a killed process leaves its files.
+///
+/// # Errors
+/// Why something of it may be left.
+pub(crate) async fn kill_marked(
+    env: &Env,
+    launch: &Launch,
+    patience: Duration,
+) -> Result<Vec<PathBuf>, String> {
     let mut sockets = Vec::new();
     let mut seen_none = false;
     // A process that was forking while it was killed leaves a child for the next round.
     for _ in 0..ROUNDS {
+        let (launch, others) = (*launch, env.own_shims());
         let found = elsewhere_or_here(move || {
-            let processes = find_by_mark(mark);
-            let sockets: Vec<_> = processes.iter().filter_map(|p| listening_socket(p.pid)).collect();
-            (processes, sockets)
+            let marked = find_by_mark(&launch, &others);
+            let sockets: Vec<_> = marked.found.iter().filter_map(|p| listening_socket(p.pid)).collect();
+            (marked, sockets)
         });
-        let (processes, listened) = found.await.ok()?;
-        if processes.is_empty() {
+        let (marked, listened) = found.await.map_err(|join| join.to_string())?;
+        if marked.found.is_empty() {
             if seen_none {
-                return Some(sockets);
+                return if marked.unknown.is_empty() { Ok(sockets) } else { Err(untold(&marked.unknown)) };
             }
             // While a process executes its program it has no environment to be seen; so it is looked for twice.
             seen_none = true;
@@ -183,9 +209,9 @@ pub(crate) async fn kill_marked(mark: Incarnation, patience: Duration) -> Option
         }
         seen_none = false;
         sockets.extend(listened);
-        for process in &processes {
+        for process in &marked.found {
             kill(process, patience).await;
         }
     }
-    None
+    Err("what was launched does not end, not even by SIGKILL".to_owned())
 }

@@ -104,6 +104,8 @@ pub(crate) struct Draft {
     phases: Phases,
     /// Where the shim says it listens.
     announced: Option<Address>,
+    /// Whether it is certain that nothing was launched.
+    launched_nothing: bool,
 }
 
 /// A shim that answers, and the right to decide its fate.
@@ -165,6 +167,7 @@ pub(crate) async fn prepare(env: Arc<Env>, order: Order<'_>) -> Result<Draft, Er
         group: order.group,
         phases,
         announced: None,
+        launched_nothing: false,
     })
 }
 
@@ -210,6 +213,8 @@ pub(crate) async fn launch(mut draft: Draft, gave_up: &CancellationToken) -> Res
             let found = diagnosing::of_launch(&draft.env, &error).await;
             let error = error.diagnosed(found).at_shim(draft.binary.path()).with_shim_log(draft.log.tail());
             if let Cause::Launch(error) = error.cause() {
+                // Not at a second launch, either.
+                draft.launched_nothing = error.found_no_process() && draft.announced.is_none();
                 draft.announced = error.announced().map(|params| params.address.clone());
             }
             draft.undo_launch().await;
@@ -273,10 +278,10 @@ async fn launch_and_dial(draft: &mut Draft) -> Result<Dialed, Error> {
 /// Ends what was launched in vain. Mostly nothing: the shim to be joined was somebody else's launch. But one that was
 /// launched just as the other went may have lost its socket to whoever cleared up after that, and nobody would find it.
 async fn end_earlier_launch(draft: &Draft) {
-    let patience = draft.deadlines.signal;
-    if reap::end_launch(&draft.bundle, draft.incarnation, patience).await.is_none() {
+    let (launch, patience) = (draft.record.launch(), draft.deadlines.signal);
+    if let Err(reason) = reap::end_launch(&draft.env, &draft.bundle, launch, patience).await {
         tracing::error!(
-            namespace = %draft.bundle.key().namespace, task = %draft.bundle.key().id,
+            namespace = %draft.bundle.key().namespace, task = %draft.bundle.key().id, reason,
             "a shim that was launched in vain does not end"
         );
     }

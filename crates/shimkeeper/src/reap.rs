@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shimkeeper_core::{Incarnation, ProcessKey};
+use shimkeeper_core::ProcessKey;
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, Cgroup, ReapAnswer, TaskApi, elsewhere_or_here, find_by_mark,
+    Address, BootstrapParams, Bundle, Cgroup, Launch, ReapAnswer, TaskApi, elsewhere_or_here, find_by_mark,
     listening_socket,
 };
 
@@ -182,15 +182,20 @@ pub(crate) async fn remove_bundle(shim: &Arc<Shim>) -> Input {
 }
 
 /// Ends what was launched for a bundle in which no task was made; answers the sockets it listened on. They are written
-/// down first: only the process knows them, and who kills it may be killed right after. `None` if it does not end.
+/// down first: only the process knows them, and who kills it may be killed right after.
+///
+/// # Errors
+/// Why something of it may be left.
 pub(crate) async fn end_launch(
+    env: &Env,
     bundle: &Bundle,
-    mark: Incarnation,
+    launch: &Launch,
     patience: Duration,
-) -> Option<Vec<PathBuf>> {
-    let noted = bundle.clone();
+) -> Result<Vec<PathBuf>, String> {
+    let (noted, others, marked) = (bundle.clone(), env.own_shims(), *launch);
     let note = move || {
-        let listening = find_by_mark(mark).iter().find_map(|process| listening_socket(process.pid));
+        let found = find_by_mark(&marked, &others).found;
+        let listening = found.iter().find_map(|process| listening_socket(process.pid));
         let params =
             listening.map(|path| BootstrapParams { api: TaskApi::TtrpcV3, address: Address::unix(path) });
         if let Some(params) = params.filter(|_| BootstrapParams::read(&noted).is_err())
@@ -203,7 +208,7 @@ pub(crate) async fn end_launch(
         }
     };
     let _ = elsewhere_or_here(note).await;
-    identify::kill_marked(mark, patience).await
+    identify::kill_marked(env, launch, patience).await
 }
 
 /// Removes a bundle, and the socket file that a killed shim left: `sockets`, and where `with_its_own` says so the one

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shimkeeper_core::{HasKind as _, Incarnation, Kind};
 use shimkeeper_shim::{
-    BootId, BootstrapParams, Bundle, BundleError, Cgroup, Durability, ProcessIdentity, ShimBinary,
+    BootId, BootstrapParams, Bundle, BundleError, Cgroup, Durability, Launch, ProcessIdentity, ShimBinary,
 };
 
 use crate::error::{Cause, Error, Step};
@@ -41,7 +41,8 @@ pub(crate) enum Stage {
 /// What the record says.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
-    pub(crate) incarnation: Incarnation,
+    /// What was launched, or is about to be; of what another manager launched nothing but an incarnation of our own.
+    pub(crate) launch: Launch,
     pub(crate) boot_id: BootId,
     pub(crate) stage: Stage,
     /// The binary of the shim.
@@ -64,6 +65,8 @@ pub(crate) struct Record {
 pub(crate) struct RecordFile {
     scope: Scope,
     bundle: Arc<Bundle>,
+    /// See [`Record::launch`].
+    launch: Launch,
     /// See [`Record::taken_over`].
     taken_over: bool,
     page: Mutex<Page>,
@@ -101,7 +104,7 @@ impl Record {
     /// Of what is about to be launched with this binary.
     pub(crate) fn new(incarnation: Incarnation, boot_id: BootId, runtime: ShimBinary) -> Self {
         Self {
-            incarnation,
+            launch: Launch::now(incarnation),
             boot_id,
             stage: Stage::Creating,
             runtime,
@@ -128,13 +131,19 @@ impl RecordFile {
     }
 
     fn with(scope: &Scope, bundle: Arc<Bundle>, record: Record, is_saved: bool) -> Arc<Self> {
-        let taken_over = record.taken_over;
+        let (launch, taken_over) = (record.launch, record.taken_over);
         Arc::new(Self {
             scope: scope.clone(),
             bundle,
+            launch,
             taken_over,
             page: Mutex::new(Page { record, is_saved, len: 0, is_over: false }),
         })
+    }
+
+    /// The launch that the shim comes from, if it is one of ours.
+    pub(crate) fn launch(&self) -> &Launch {
+        &self.launch
     }
 
     /// Whether another manager launched the shim.

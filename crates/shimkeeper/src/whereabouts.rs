@@ -4,7 +4,7 @@
 //! asked who it is.
 
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, ProcessIdentity, ShimProcesses, TaskApi, listening_socket,
+    Address, BootstrapParams, Bundle, Findings, ProcessIdentity, TaskApi, listening_socket,
 };
 
 use crate::dialing::Whom;
@@ -73,8 +73,8 @@ pub(crate) async fn nothing_is_there(shim: &Shim) -> bool {
     if shim.init_identity().is_some_and(|init| !identify::is_gone(&init)) {
         return false;
     }
-    let bundle = shim.bundle.clone();
-    let looks_alike = move || !ShimProcesses::now().of(&bundle).is_empty();
+    let (env, bundle) = (shim.env.clone(), shim.bundle.clone());
+    let looks_alike = move || env.shim_processes().of(&bundle) != Findings::default();
     // Where that cannot be found out, there may be one.
     if shim.env.scope.spawn_blocking(looks_alike).await.unwrap_or(true) {
         return false;

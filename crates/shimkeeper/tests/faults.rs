@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The library against a shim that fails, hangs, dies and lies: the scripted fake, which needs neither root nor a
-//! container. One file per kind of fault; the oracle in `oracle` is asked after each.
+//! The library against a shim that fails, hangs, dies and lies: the scripted fake, which needs neither root (but for what is
+//! called `real_`) nor a container. One file per kind of fault; the oracle in `oracle` is asked after each.
 
 #![expect(
     clippy::unwrap_used,
@@ -43,6 +43,8 @@ mod reaping;
 mod record;
 #[path = "faults/sandboxes.rs"]
 mod sandboxes;
+#[path = "faults/standstill.rs"]
+mod standstill;
 #[path = "faults/start_helper.rs"]
 mod start_helper;
 #[path = "faults/stdio.rs"]

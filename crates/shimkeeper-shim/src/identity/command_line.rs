@@ -2,7 +2,8 @@
 //! Finding the shim of a bundle that another manager left: by what it was started with, and by the socket it listens on.
 //!
 //! Shims are started with `-namespace NS -id ID` (their server too, which re-executes itself with the same flags), so
-//! the command line tells whose a process is where no record does.
+//! the command line tells whose a process is where no record does. It is in the process's memory, which may not be to be
+//! read ([`Reader`]); so only those are asked for it that work in a bundle.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,57 +12,64 @@ use std::path::PathBuf;
 
 use shimkeeper_core::TaskKey;
 
-use super::{ProcessIdentity, REMOVED};
-use crate::Bundle;
+use super::reader::Reader;
+use super::{Findings, ProcessIdentity, REMOVED, processes};
+use crate::{Bundle, StateDirs};
 
 /// Flag of `/proc/net/unix` for a socket that accepts connections.
 const LISTENS: &str = "00010000";
 
-/// The processes that were started as shims, as they were at one moment: the table of processes is read once for many
-/// bundles.
+/// The processes that work in bundles and were started as shims, as they were at one moment: the table of processes is
+/// read once for many bundles.
 #[derive(Debug, Default)]
 pub struct ShimProcesses(Vec<ShimProcess>);
 
 #[derive(Debug)]
 struct ShimProcess {
     identity: ProcessIdentity,
-    command: Vec<u8>,
+    /// None if it stands still.
+    command: Option<Vec<u8>>,
     dir: PathBuf,
 }
 
 impl ShimProcesses {
-    /// Those there are now.
-    pub fn now() -> Self {
-        let Ok(entries) = fs::read_dir("/proc") else { return Self::default() };
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-        Self(pids.filter_map(ShimProcess::of).collect())
+    /// Those there are now in bundles of these directories. Blocking, but not for ever.
+    pub fn now(dirs: &[&StateDirs]) -> Self {
+        let mut reader = Reader::default();
+        Self(processes().filter_map(|pid| ShimProcess::of(pid, dirs, &mut reader)).collect())
     }
 
     /// Every process that was started as the shim of this bundle, with its namespace and id and in its directory, and
     /// is alive. Another manager may have a task of the same name, so the name alone says nothing. One that only looks
     /// like it proves nothing either, and a shim that several tasks share is found by one of them only.
-    pub fn of(&self, bundle: &Bundle) -> Vec<ProcessIdentity> {
-        let (key, dir) = (bundle.key(), bundle.dir());
-        let is_its = |process: &&ShimProcess| {
-            process.dir == dir
-                && is_shim_of(key, &process.command)
-                // Where that cannot be found out, it may live.
-                && process.identity.is_alive().unwrap_or(true)
-        };
-        self.0.iter().filter(is_its).map(|process| process.identity).collect()
+    pub fn of(&self, bundle: &Bundle) -> Findings {
+        let mut findings = Findings::default();
+        for process in self.0.iter().filter(|process| process.dir == bundle.dir()) {
+            let into = match &process.command {
+                None => &mut findings.unknown,
+                Some(command) if is_shim_of(bundle.key(), command) => &mut findings.found,
+                Some(_) => continue,
+            };
+            // Where that cannot be found out, it may live.
+            if process.identity.is_alive().unwrap_or(true) {
+                into.push(process.identity);
+            }
+        }
+        findings
     }
 }
 
 impl ShimProcess {
-    fn of(pid: u32) -> Option<Self> {
-        let before = ProcessIdentity::of(pid).ok()??;
-        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        if !is_shim(&command) {
+    fn of(pid: u32, dirs: &[&StateDirs], reader: &mut Reader) -> Option<Self> {
+        let dir = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+        if !dirs.iter().any(|dirs| dir.starts_with(dirs.bundles_dir())) {
             return None;
         }
-        let dir = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-        let same = ProcessIdentity::of(pid).ok()? == Some(before);
-        same.then_some(Self { identity: before, command, dir })
+        let identity = ProcessIdentity::of(pid).ok()??;
+        let read = move || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let command = reader.look(&identity, read);
+        let may_be_shim = command.as_deref().is_none_or(is_shim);
+        (may_be_shim && identity.is_there()).then_some(Self { identity, command, dir })
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Shims whose bundle somebody else has removed. A shim works in its bundle, and the kernel keeps the name of a directory
-//! that is gone for whoever works in it: that, and the mark of its launch, tell whose it was.
+//! that is gone for whoever works in it: that, and the mark of its launch, tell whose it was. One that stands still is left
+//! out: there is no bundle that would be held up by it.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use shimkeeper_core::{Incarnation, TaskKey};
 
-use super::{ProcessIdentity, REMOVED, mark_of};
+use super::reader::Reader;
+use super::{ProcessIdentity, REMOVED, mark_of, processes};
 use crate::StateDirs;
 
 /// A process that was launched for a bundle that is gone.
@@ -30,11 +32,10 @@ struct Tree {
 }
 
 /// Every process that was launched for a bundle in these directories which is not there any more, and that no other such
-/// process has started. It takes about 10 µs for each process of the machine. Blocking.
+/// process has started. It takes about 10 µs for each process of the machine. Blocking, but not for ever.
 pub fn strays(dirs: &StateDirs) -> Vec<Stray> {
-    let (Some(tree), Ok(entries)) = (Tree::of(dirs), fs::read_dir("/proc")) else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let found: Vec<Stray> = pids.filter_map(|pid| tree.stray(pid)).collect();
+    let Some(tree) = Tree::of(dirs) else { return Vec::new() };
+    let found: Vec<Stray> = processes().filter_map(|pid| tree.stray(pid)).collect();
     // A runtime that the shim has called comes and goes. Where nobody can tell, it may be one.
     let is_of_another = |stray: &Stray| {
         let mut others =
@@ -56,7 +57,9 @@ impl Tree {
         let key = self.key(&fs::read_link(&link).ok()?)?;
         let process = ProcessIdentity::of(pid).ok()??;
         // In another mount namespace the same name may mean another directory: a manager in a container has such.
-        if fs::metadata(&link).ok()?.dev() != self.device {
+        // And what is mounted there may answer nobody.
+        let device = move || fs::metadata(link).ok().map(|dir| dir.dev());
+        if Reader::default().look(&process, device)? != Some(self.device) {
             return None;
         }
         let mark = mark_of(&process)?;

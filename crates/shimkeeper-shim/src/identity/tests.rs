@@ -90,8 +90,7 @@ fn a_child_descends_from_its_parent_and_carries_its_own_mark_only() {
     let identity = ProcessIdentity::of(child.id()).unwrap().unwrap();
     assert!(identity.descends_from(&parent).unwrap() && identity.descends_from(&identity).unwrap());
     assert!(!parent.descends_from(&identity).unwrap());
-    assert!(carries_mark(&identity, mark) && !carries_mark(&identity, Incarnation::fresh()));
-    assert!(!carries_mark(&parent, mark));
+    assert_eq!((mark_of(&identity), mark_of(&parent)), (Some(mark), None));
     let held = Pidfd::open_living(&identity).unwrap();
     let held = held.map(|(pidfd, its_parent)| (*pidfd.identity(), its_parent));
     assert_eq!(held, Some((identity, parent.pid)));
@@ -167,7 +166,8 @@ fn identities_are_kept_as_json() {
 
 #[test]
 fn marked_processes_are_found_with_their_children() {
-    let (ours, other) = (Incarnation::fresh(), Incarnation::fresh());
+    let (ours, other) = (Launch::now(Incarnation::fresh()), Incarnation::fresh());
+    let find = || find_by_mark(&ours, &[]).found;
     let spawn = |mark: Incarnation| {
         let mut command = Command::new("/bin/sh");
         // Two processes each: the shell, and `cat`, which it waits for.
@@ -178,20 +178,23 @@ fn marked_processes_are_found_with_their_children() {
             .stdout(Stdio::null());
         command.spawn().unwrap()
     };
-    let (mut one, mut two) = (spawn(ours), spawn(other));
+    let (mut one, mut two) = (spawn(ours.mark), spawn(other));
     // `cat` carries the mark only once it is executed.
     let started = std::time::Instant::now();
-    while find_by_mark(ours).len() < 2 {
+    while find().len() < 2 {
         assert!(started.elapsed() < Duration::from_secs(10), "both are found");
         std::thread::yield_now();
     }
-    assert!(find_by_mark(ours).iter().any(|found| found.pid == one.id()));
-    assert!(!find_by_mark(ours).iter().any(|found| found.pid == two.id()));
+    assert!(find().iter().any(|found| found.pid == one.id()));
+    assert!(!find().iter().any(|found| found.pid == two.id()));
+    let later = Launch { since: ticks() + TICKS, ..ours };
+    assert_eq!(find_by_mark(&later, &[]).found, [], "who was there before is not of a launch");
+    assert_eq!(find_by_mark(&Launch { since: 0, ..ours }, &[]).found.len(), 2);
     for child in [&mut one, &mut two] {
         drop(child.stdin.take());
         child.wait().unwrap();
     }
-    assert_eq!(find_by_mark(ours), []);
+    assert_eq!(find(), []);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shimkeeper_core::{HasKind, Kind};
 
-use super::process::{End, Ended, MAX_OUTPUT, Outcome, ProcessFailed};
+use super::process::{End, Ended, MAX_OUTPUT, Outcome, ProcessFailed, RUN};
 use crate::bootstrap::{BootstrapError, BootstrapParams};
 use crate::resolve::ShimBinary;
 use crate::text;
@@ -112,6 +112,22 @@ impl LaunchError {
             | Self::TooMuchOutput { .. }
             | Self::Answer { .. }
             | Self::Garbage { .. } => None,
+        }
+    }
+
+    /// Whether it never came to a process, for want of one: the kernel had none to give.
+    pub fn found_no_process(&self) -> bool {
+        // What fails with another error may do so when the child is there.
+        matches!(self, Self::Spawn { verb: RUN, source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Of a second run.
+    pub(super) fn again(self) -> Self {
+        match self {
+            Self::Spawn { action, verb: RUN, path, source } => {
+                Self::Spawn { action, verb: "run again", path, source }
+            }
+            other => other,
         }
     }
 

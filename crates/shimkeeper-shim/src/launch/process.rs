@@ -21,6 +21,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::elsewhere::elsewhere_or_here;
 use crate::identity::Pidfd;
 
+/// What is tried when a process is spawned.
+pub(super) const RUN: &str = "run";
+
 /// Longest answer, and most that is kept of standard error, in bytes.
 pub(super) const MAX_OUTPUT: usize = 64 * 1024;
 
@@ -115,7 +118,7 @@ async fn spawn(
     input: Option<Vec<u8>>,
     ends_at: Instant,
 ) -> Result<(Group, Pipes), ProcessFailed> {
-    let failed = |source| ProcessFailed { verb: "run", source };
+    let failed = |source| ProcessFailed { verb: RUN, source };
     match timeout_at(ends_at, elsewhere_or_here(|| spawn_here(command, input))).await {
         Ok(Ok(spawned)) => spawned.map_err(failed),
         Ok(Err(join)) => Err(failed(join.into())),

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use shimkeeper_core::{HasKind as _, Incarnation, Kind};
 
 use super::*;
-use crate::identity::{Pidfd, find_by_mark};
+use crate::identity::{Launch, Pidfd, ProcessIdentity, find_by_mark};
 use crate::test_support::a_bundle;
 
 /// A good answer.
@@ -69,14 +69,18 @@ impl Scene {
         fs::read_to_string(self.file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    fn launched(&self) -> Vec<ProcessIdentity> {
+        find_by_mark(&Launch { mark: self.cx.mark, since: 0 }, &[]).found
+    }
+
     /// Every process of the launch is gone, and none waits to be reaped by us.
     async fn all_gone(&self) {
-        eventually("every launched process is gone", || find_by_mark(self.cx.mark).is_empty()).await;
+        eventually("every launched process is gone", || self.launched().is_empty()).await;
         eventually("every child is reaped", || zombies_of_ours(self.dir.path()).is_empty()).await;
     }
 
     fn kill_all(&self) {
-        for identity in find_by_mark(self.cx.mark) {
+        for identity in self.launched() {
             if let Some(pidfd) = Pidfd::open(&identity).unwrap() {
                 pidfd.signal(Signal::KILL).unwrap();
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shimkeeper_core::TaskKey;
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, BundleError, Bundles, IdentityError, LogError, Logs, Pidfd,
+    Address, BootstrapParams, Bundle, BundleError, Bundles, Findings, IdentityError, LogError, Logs, Pidfd,
     ProcessIdentity, ShimBinary, ShimLog, ShimProcesses, expect_open_files, find_by_mark,
     open_files_run_short, program,
 };
@@ -53,7 +53,7 @@ pub(super) struct Remains {
     /// The binary of its shim.
     pub(super) binary: PathBuf,
     /// The shim's processes that are alive.
-    pub(super) shims: Vec<ProcessIdentity>,
+    pub(super) shims: Findings,
     /// A hold on the init, if it is alive; where that cannot be found out, it may be.
     pub(super) init: Result<Option<Pidfd>, IdentityError>,
     /// Whether the OCI runtime wrote down the pid of an init. Of a bundle that has a record, nobody asks.
@@ -133,17 +133,20 @@ impl Remains {
         let Papers { bundle, record, written, remembered, log } = papers;
         let rebooted = record.as_ref().is_some_and(|record| record.boot_id != env.boot_id);
         let (init, parent) = if rebooted { (Ok(None), None) } else { living_init(&bundle, record.as_ref()) };
-        let shims =
-            if rebooted { Vec::new() } else { living_shims(env, &bundle, record.as_ref(), parent, sight) };
+        let shims = if rebooted {
+            Findings::default()
+        } else {
+            living_shims(env, &bundle, record.as_ref(), parent, sight)
+        };
         let recorded = record.as_ref().and_then(|record| record.bootstrap.as_ref());
         let mut places = whereabouts::told(written.as_ref(), recorded);
         let are_all_places = places.is_empty();
         if are_all_places {
-            places = whereabouts::seen(env, &bundle, recorded, &shims, &[]);
+            places = whereabouts::seen(env, &bundle, recorded, &shims.found, &[]);
         }
         let binary = remembered
             .or_else(|| record.as_ref().map(|record| record.runtime.path().to_owned()))
-            .or_else(|| program(shims.first()?.pid))
+            .or_else(|| program(shims.found.first()?.pid))
             .unwrap_or_default();
         let had_init = record.is_none() && !matches!(bundle.read_file(INIT_PID), Ok(None));
         Self { bundle, record, written, log, places, are_all_places, binary, shims, init, had_init, rebooted }
@@ -160,7 +163,7 @@ impl Remains {
 
     /// The shim's process, where there is one that could be it.
     pub(super) fn only_shim(&self) -> Option<ProcessIdentity> {
-        match self.shims.as_slice() {
+        match self.shims.found.as_slice() {
             [only] => Some(*only),
             _ => None,
         }
@@ -169,13 +172,13 @@ impl Remains {
     /// Whether the shim is proven dead by what was written down of it.
     pub(super) fn is_proven_dead(&self) -> bool {
         let knows_it = self.record.as_ref().is_some_and(Record::knows_its_shim);
-        self.rebooted || (knows_it && self.shims.is_empty())
+        self.rebooted || (knows_it && self.shims == Findings::default())
     }
 
     /// Whether there is any process that could be the shim or the init. Where nothing was written down of them, it
     /// takes this too to say that they live, or that they do not.
     pub(super) fn has_processes(&self) -> bool {
-        !self.shims.is_empty() || !matches!(self.init, Ok(None))
+        self.shims != Findings::default() || !matches!(self.init, Ok(None))
     }
 }
 
@@ -186,20 +189,21 @@ fn living_shims(
     record: Option<&Record>,
     parent: Option<u32>,
     sight: &Sight,
-) -> Vec<ProcessIdentity> {
+) -> Findings {
     match record {
         Some(Record { shim: Some(shim), .. }) => {
             // Looked at once for both: an orphan becomes the child of one of its ancestors, which are older than the shim,
             // and so whoever has the shim's pid and its init is the shim.
             let is_there = parent == Some(shim.pid) || !identify::is_gone(shim);
-            Some(*shim).filter(|_| is_there).into_iter().collect()
+            let found = Some(*shim).filter(|_| is_there).into_iter().collect();
+            Findings { found, unknown: Vec::new() }
         }
-        Some(record) if record.knows_its_shim() => find_by_mark(record.incarnation),
+        Some(record) if record.knows_its_shim() => find_by_mark(&record.launch, &env.own_shims()),
         Some(_) | None => {
-            let shims = sight.shims.get_or_init(ShimProcesses::now);
-            let found = shims.of(bundle);
+            let shims = sight.shims.get_or_init(|| env.shim_processes());
+            let own = shims.of(bundle);
             // Where several tasks share a shim, it goes by the id of the first, or of their sandbox.
-            if found.is_empty() { group::leaders(env, shims, bundle) } else { found }
+            if own.found.is_empty() { group::leaders(env, shims, bundle, own.unknown) } else { own }
         }
     }
 }

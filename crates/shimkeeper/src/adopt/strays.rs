@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, ShimBinary, StateDirs, Stray, TaskApi, listening_socket, program,
-    strays,
+    Address, BootstrapParams, Bundle, Launch, ShimBinary, StateDirs, Stray, TaskApi, listening_socket,
+    program, strays,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -115,7 +115,7 @@ fn record_of(env: &Env, stray: &Stray, socket: PathBuf) -> Record {
     // Which API is spoken there is found out when it is dialed.
     let bootstrap = BootstrapParams { api: TaskApi::TtrpcV3, address: Address::unix(socket) };
     Record {
-        incarnation: stray.mark,
+        launch: Launch { mark: stray.mark, since: 0 },
         taken_over: false,
         shim: Some(stray.process),
         bootstrap: Some(bootstrap),

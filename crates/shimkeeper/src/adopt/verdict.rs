@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use shimkeeper_core::{HasKind as _, Incarnation, Kind, ProcessKey, TaskKey};
 use shimkeeper_shim::{
-    BootstrapParams, Bundle, BundleError, Bundles, Cgroup, Connection, ShimBinary, mark_of,
+    BootstrapParams, Bundle, BundleError, Bundles, Cgroup, Connection, Launch, ShimBinary, mark_of,
 };
 use tokio::task::JoinError;
 
@@ -89,14 +89,16 @@ async fn look(
 async fn undo(env: &Env, remains: Remains, found: Found) -> Result<Verdict, Stranded> {
     env.all_are_seated.cancelled().await;
     let sockets = match &remains.record {
-        Some(record) => {
+        // Of what was launched before a reboot nothing is left.
+        Some(record) if !remains.rebooted => {
             let patience = env.timing_of(&remains.binary).now().signal;
-            reap::end_launch(&remains.bundle, record.incarnation, patience).await
+            reap::end_launch(env, &remains.bundle, &record.launch, patience).await
         }
-        None => Some(Vec::new()),
+        Some(_) | None => Ok(Vec::new()),
     };
-    let Some(sockets) = sockets else {
-        return Err(Stranded::new(found, "what was launched for it does not end, not even by SIGKILL"));
+    let sockets = match sockets {
+        Ok(sockets) => sockets,
+        Err(reason) => return Err(Stranded::new(found, reason)),
     };
     crate::failpoint::hit("L2");
     match reap::remove(env, &remains.bundle, sockets, true).await {
@@ -131,7 +133,7 @@ async fn supervise(env: Arc<Env>, found: Found, mut remains: Remains) -> Verdict
         Reached::Dead => (Link::Dead, None, seat),
     };
     let who = who_it_is(&remains, &reached);
-    let record = record_of(&env, &bundle, &remains, who);
+    let record = record_of(&env, &bundle, &remains, who).await;
     let parts = Parts {
         env: env.clone(),
         role,
@@ -217,7 +219,7 @@ struct Recorded {
 }
 
 /// The record of a bundle, written anew only if it says something else than before.
-fn record_of(env: &Env, bundle: &Arc<Bundle>, remains: &Remains, who: Who) -> Recorded {
+async fn record_of(env: &Env, bundle: &Arc<Bundle>, remains: &Remains, who: Who) -> Recorded {
     let (shim, shim_is_foreign) = match who {
         Who::Ours(identity) => (Some(identity), false),
         Who::Foreign(identity) => (Some(identity), true),
@@ -226,9 +228,12 @@ fn record_of(env: &Env, bundle: &Arc<Bundle>, remains: &Remains, who: Who) -> Re
     let found = remains.record.clone();
     let is_same =
         found.as_ref().is_some_and(|found| (found.shim, found.shim_is_foreign) == (shim, shim_is_foreign));
-    let record = found.unwrap_or_else(|| lost(env, ShimBinary::formerly_at(&remains.binary), who));
+    let record = match found {
+        Some(record) => record,
+        None => lost(env, ShimBinary::formerly_at(&remains.binary), who).await,
+    };
     let record = Record { shim, shim_is_foreign, ..record };
-    let (incarnation, stage) = (record.incarnation, record.stage);
+    let (incarnation, stage) = (record.launch.mark, record.stage);
     let (cgroup, book) = (record.cgroup.clone(), record.book.clone());
     let make = if is_same { RecordFile::found } else { RecordFile::new };
     Recorded { file: make(&env.scope, bundle.clone(), record), incarnation, stage, cgroup, book }
@@ -297,11 +302,14 @@ async fn conclude(
 }
 
 /// A record for a bundle that has none: somebody removed ours, or never wrote one.
-fn lost(env: &Env, binary: ShimBinary, who: Who) -> Record {
+async fn lost(env: &Env, binary: ShimBinary, who: Who) -> Record {
     let record = unrecorded(env, binary);
-    let mark = if let Who::Ours(shim) = who { mark_of(&shim) } else { None };
+    let mark = match who {
+        Who::Ours(shim) => env.scope.spawn_blocking(move || mark_of(&shim)).await.ok().flatten(),
+        _ => None,
+    };
     match mark {
-        Some(mark) => Record { incarnation: mark, taken_over: false, ..record },
+        Some(mark) => Record { launch: Launch { mark, since: 0 }, taken_over: false, ..record },
         None => record,
     }
 }

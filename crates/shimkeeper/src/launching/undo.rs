@@ -75,9 +75,12 @@ impl Draft {
     }
 
     async fn try_undo(&self) -> Result<(), String> {
-        let patience = self.deadlines.signal;
-        let Some(mut sockets) = reap::end_launch(&self.bundle, self.incarnation, patience).await else {
-            return Err("what was launched does not end, not even by SIGKILL".to_owned());
+        let (launch, patience) = (self.record.launch(), self.deadlines.signal);
+        // Where no process can be had, there may be no thread either, without which nobody's environment can be read.
+        let mut sockets = if self.launched_nothing {
+            Vec::new()
+        } else {
+            reap::end_launch(&self.env, &self.bundle, launch, patience).await?
         };
         if self.join.is_none() {
             sockets.extend(self.announced.as_ref().and_then(Address::path).map(Path::to_owned));

@@ -6,7 +6,9 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use shimkeeper_core::{Exit, Provenance, time};
-use shimkeeper_shim::{Address, BootId, BootstrapParams, Cgroup, ProcessIdentity, ShimBinary, TaskApi};
+use shimkeeper_shim::{
+    Address, BootId, BootstrapParams, Cgroup, Launch, ProcessIdentity, ShimBinary, TaskApi,
+};
 
 use crate::ledger::{Book, Phase, Process, Told, UnderWay};
 use crate::record::{Record, RecordError, Stage};
@@ -18,6 +20,9 @@ const VERSION: u32 = 2;
 struct Form {
     version: u32,
     incarnation: String,
+    /// Clock ticks after the boot; 0 if it is not known.
+    #[serde(default)]
+    since: u64,
     boot_id: BootId,
     stage: StageForm,
     runtime: PathBuf,
@@ -98,7 +103,8 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
     let execs = record.book.execs.iter().map(|(id, process)| (id.as_str().to_owned(), process));
     let form = Form {
         version: VERSION,
-        incarnation: record.incarnation.to_string(),
+        incarnation: record.launch.mark.to_string(),
+        since: record.launch.since,
         boot_id: record.boot_id,
         stage: match record.stage {
             Stage::Creating => StageForm::Creating,
@@ -215,7 +221,7 @@ fn decode_line(bytes: &[u8]) -> Result<Record, RecordError> {
         }
     }
     Ok(Record {
-        incarnation: form.incarnation.parse().map_err(|e| damaged(format!("incarnation: {e}")))?,
+        launch: launch_of(&form.incarnation, form.since).map_err(damaged)?,
         boot_id: form.boot_id,
         stage: match form.stage {
             StageForm::Creating => Stage::Creating,
@@ -231,6 +237,11 @@ fn decode_line(bytes: &[u8]) -> Result<Record, RecordError> {
         cgroup: form.cgroup,
         book,
     })
+}
+
+fn launch_of(incarnation: &str, since: u64) -> Result<Launch, String> {
+    let mark = incarnation.parse().map_err(|error| format!("incarnation: {error}"))?;
+    Ok(Launch { mark, since })
 }
 
 fn bootstrap_of(form: &BootstrapForm) -> Option<BootstrapParams> {

@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use std::time::SystemTime;
 
 use shimkeeper_core::{Exit, ProcessKey, Provenance, TaskKey};
-use shimkeeper_shim::{BundleDraft, BundleSpec, StateDirs};
+use shimkeeper_shim::{BundleDraft, BundleSpec, Launch, StateDirs};
 
 use super::*;
 
@@ -75,7 +75,10 @@ fn line_of(pid: u32) -> Vec<u8> {
 fn another_version_is_told_from_damage() {
     let record = record();
     let bytes = String::from_utf8(form::encode(&record)).unwrap();
-    assert_eq!(form::decode(bytes.as_bytes()).unwrap().incarnation, record.incarnation);
+    assert_eq!(form::decode(bytes.as_bytes()).unwrap().launch, record.launch);
+    let earlier = bytes.replace(&format!("\"since\":{},", record.launch.since), "");
+    let launch = form::decode(earlier.as_bytes()).unwrap().launch;
+    assert_eq!(launch, Launch { since: 0, ..record.launch }, "one from before that was written down");
     let alike = bytes.replace("\"version\":2", "\"version\":3");
     for newer in [alike.as_str(), &format!("{bytes}{alike}"), r#"{"version":3,"all":"new"}"#] {
         assert!(matches!(form::decode(newer.as_bytes()), Err(RecordError::Version(3))), "{newer}");

@@ -10,8 +10,8 @@ use std::time::Duration;
 use shimkeeper_core::{Incarnation, TaskKey};
 use shimkeeper_proto::containerd::task::v3::{CreateTaskRequest, StartRequest};
 use shimkeeper_shim::{
-    Address, BootId, BootstrapParams, BundleDraft, BundleSpec, Call, Connection, DialMode, ProcessIdentity,
-    ShimBinary, StateDirs, TaskApi,
+    Address, BootId, BootstrapParams, BundleDraft, BundleSpec, Call, Connection, DialMode, Launch,
+    ProcessIdentity, ShimBinary, StateDirs, TaskApi,
 };
 use shimkeeper_testkit::{Events, FakeShim, Script, TestSpec};
 use tokio_util::task::TaskTracker;
@@ -144,7 +144,7 @@ impl World {
         }
         connection.close();
         let record = Record {
-            incarnation: Incarnation::fresh(),
+            launch: Launch::now(Incarnation::fresh()),
             boot_id: BootId::current().unwrap(),
             stage: Stage::Live,
             runtime: ShimBinary::formerly_at(Path::new("/nonexistent/shim")),

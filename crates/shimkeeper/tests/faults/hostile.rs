@@ -41,7 +41,7 @@ impl Drop for Bystander {
 }
 
 /// A ttrpc answer on this stream: `Response { payload = 2 }` in a frame.
-fn answer(stream: u32, message: &impl prost::Message) -> Act {
+pub(crate) fn answer(stream: u32, message: &impl prost::Message) -> Act {
     #[derive(Clone, PartialEq, prost::Message)]
     struct Response {
         #[prost(bytes = "vec", tag = "2")]

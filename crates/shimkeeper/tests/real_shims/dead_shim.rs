@@ -3,13 +3,14 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use shimkeeper::{Exit, Kind, Mount, Provenance, Stdio, Task};
-use shimkeeper_testkit::{TestSpec, deps};
+use shimkeeper_testkit::{Standstill, TestSpec, deps};
 
 use crate::host::{Host, SOON, exec, finish, kill_and_finish, task_key, within};
 use crate::output::read;
 
 matrix! {
     real_a_task_ends_with_its_killed_shim,
+    real_a_standstill_elsewhere_delays_no_clearing_up,
     real_execs_end_with_a_killed_shim,
     real_a_known_status_outlives_the_shim,
     real_a_shim_is_killed_before_the_start,
@@ -50,6 +51,20 @@ async fn real_a_task_ends_with_its_killed_shim(host: &Host) {
 
     let again = host.sleeper("orphan").await;
     kill_and_finish(&again).await;
+}
+
+/// Nobody looks into the memory of others to clear up after a shim that is known.
+async fn real_a_standstill_elsewhere_delays_no_clearing_up(host: &Host) {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let still = Standstill::new(("A", "b"), elsewhere.path()).unwrap();
+    let task = host.sleeper("orphan").await;
+    kill_shim(&task);
+    assert_killed(within(SOON, task.wait()).await.unwrap());
+    within(SOON, task.delete()).await.unwrap();
+    assert!(!task.bundle().exists());
+    // Whoever asks what was left looks at all processes.
+    drop(still);
+    cleared(host, &task).await;
 }
 
 async fn real_execs_end_with_a_killed_shim(host: &Host) {

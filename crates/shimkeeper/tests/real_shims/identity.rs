@@ -7,9 +7,18 @@ use tokio_util::task::TaskTracker;
 use crate::host::{Host, KILL, SOON, add_exec, finish, kill_and_finish, task_key, within};
 
 matrix! {
+    real_a_shim_works_in_its_bundle,
     real_an_id_is_of_its_namespace,
     real_an_old_handle_does_not_touch_the_new_task,
     real_one_of_many_gets_the_id,
+}
+
+/// By that it is known without a look into its memory, which may not be to be read.
+async fn real_a_shim_works_in_its_bundle(host: &Host) {
+    let task = host.sleeper("here").await;
+    let shim = task.shim_pid().unwrap();
+    assert_eq!(std::fs::read_link(format!("/proc/{shim}/cwd")).unwrap(), task.bundle());
+    kill_and_finish(&task).await;
 }
 
 async fn real_an_id_is_of_its_namespace(host: &Host) {

@@ -145,7 +145,7 @@ async fn who_holds_the_pipes_after_the_exit_is_not_waited_for() {
     let scene = Scene::new(&format!("sleep 1000 & echo $! > $T/sleeper; echo '{ANSWER}'"));
     tokio::time::timeout(LONG, scene.start(LONG * 2)).await.expect("does not wait for the sleeper").unwrap();
     let sleeper: u32 = scene.read("sleeper").trim().parse().unwrap();
-    assert_eq!(find_by_mark(scene.cx.mark)[0].pid, sleeper, "it may be the shim, so it stays");
+    assert_eq!(scene.launched()[0].pid, sleeper, "it may be the shim, so it stays");
     // And one that floods the pipes it holds.
     let scene = Scene::new(&format!("(while :; do echo x >&2; done) & echo '{ANSWER}'"));
     tokio::time::timeout(LONG, scene.start(LONG * 2)).await.expect("does not wait for the writer").unwrap();

@@ -51,7 +51,7 @@ async fn launches(generation: &str, api: TaskApi) {
     let Address::Unix(socket) = &started.params.address else { panic!("{started:?}") };
     let socket = Socket(socket.to_path_buf());
     assert!(socket.0.exists(), "it listens already");
-    let shims = find_by_mark(scene.cx.mark);
+    let shims = scene.launched();
     assert_eq!(shims.len(), 1, "the shim carries the mark");
 
     let pidfd = Pidfd::open(&shims[0]).unwrap().unwrap();
