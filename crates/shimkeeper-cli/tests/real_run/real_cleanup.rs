@@ -2,6 +2,7 @@
 //! `cleanup` after runs that were killed, in a place where no other run is.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
@@ -34,6 +35,15 @@ impl Place {
     /// The same, and then killed in the way that nothing can be done about.
     fn killed_run(&self, script: &str) {
         let running = self.run(script);
+        // The runtime removes this when it has started the container. It ends with the call that is broken off, and a
+        // container whose start it did not come to the end of is called created for ever.
+        let run = std::fs::read_dir(&self.base).unwrap().next().unwrap().unwrap().file_name();
+        let fifo = self.base.join(&run).join("state/runc/default").join(&run).join("exec.fifo");
+        let begun = Instant::now();
+        while fifo.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it is not started: {}", fifo.display());
+            std::thread::yield_now();
+        }
         running.signal(Signal::KILL);
         assert_eq!(running.wait().code(), None);
     }

@@ -126,7 +126,16 @@ async fn a_child_holds_the_pipes_longer_than_the_helper_lives() {
     let bench = Bench::new(&Script::new().start([StartStep::ForkHoldPipe(60_000)]), &["sleep"]);
     let mut helper = bench.command("start").spawn().unwrap();
     assert!(helper.wait().await.unwrap().success());
-    let holder = bench.dirs.leftovers().processes;
+    // While it executes its program it has no command line to be known by.
+    let holder = async {
+        loop {
+            match bench.dirs.leftovers().processes {
+                none if none.is_empty() => tokio::task::yield_now().await,
+                found => break found,
+            }
+        }
+    };
+    let holder = tokio::time::timeout(Duration::from_secs(10), holder).await.unwrap();
     assert!(holder[0].command.contains("hold 60000"), "{holder:?}");
     bench.dirs.sweep().unwrap();
     // Only now is the pipe at its end.
