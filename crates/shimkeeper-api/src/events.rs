@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use shimkeeper::HasKind;
 use shimkeeper::events::{Envelope, EnvelopeError, Topic, TopicError};
+use shimkeeper_core::chain;
 use shimkeeper_proto::containerd::services::events::ttrpc::v1 as ingress;
 use shimkeeper_proto::containerd::services::events::v1::events_server::Events;
 use shimkeeper_proto::containerd::services::events::v1::{ForwardRequest, PublishRequest, SubscribeRequest};
@@ -54,11 +55,5 @@ impl Events for EventsService {
 
 /// An error of the events' own, with its causes.
 fn of_events(error: &(impl HasKind + std::error::Error)) -> Status {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    status::of(error.kind(), text)
+    status::of(error.kind(), chain(error))
 }

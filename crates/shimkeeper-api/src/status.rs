@@ -6,7 +6,7 @@
 //! those stay as they came, with the shim's own code.
 
 use shimkeeper::{Cause, Error, HasKind, Kind, ProcessKey, Refused, Step};
-use shimkeeper_core::IdError;
+use shimkeeper_core::{IdError, chain};
 use shimkeeper_events::FilterError;
 use shimkeeper_store::StoreError;
 use tonic::{Code, Status};
@@ -117,13 +117,7 @@ fn preamble(error: &Error) -> &'static str {
 
 /// What the store failed with. It has containerd's texts itself.
 pub(crate) fn of_store(error: &StoreError) -> Status {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    verbatim(error.kind(), text)
+    verbatim(error.kind(), chain(error))
 }
 
 /// A text that is no identifier.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why a measurement could not be made.
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::io;
 
 /// Why there are no figures.
@@ -40,15 +38,4 @@ impl From<shimkeeper::Error> for BenchError {
     fn from(error: shimkeeper::Error) -> Self {
         Self::Library(Box::new(error))
     }
-}
-
-/// An error with everything it was caused by.
-pub(crate) fn in_full(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -27,16 +27,16 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use shimkeeper_core::chain;
 
 use crate::args::{Alone, Args};
-use crate::error::in_full;
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "error: {}", in_full(&*error));
+            let _ = writeln!(std::io::stderr(), "error: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::io::Write;
 
-use shimkeeper_core::{HasKind, Kind};
+use shimkeeper_core::{HasKind, Kind, chain};
 
 /// The failure is ours, or the runtime's; the container's process never ran.
 pub(crate) const EXIT_FAILURE: u8 = 125;
@@ -65,21 +65,6 @@ pub(crate) fn say(what: &str, hint: Option<&str>) {
     let text = format!("shimkeeper: {what}\n{hint}");
     // Nobody is left to be told that standard error is closed.
     let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-/// The error and its sources, from the outermost inwards. A source whose text the outer one already ends with,
-/// as some libraries do it, is not said twice.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let inner = source.to_string();
-        if !text.ends_with(&inner) {
-            text = format!("{text}: {inner}");
-        }
-        next = source.source();
-    }
-    text
 }
 
 /// A shim's text may hold anything; on a terminal only one line of plain text is welcome.
@@ -139,12 +124,6 @@ mod tests {
         let mut texts = texts.iter().rev();
         let last = Layer(texts.next().unwrap(), None);
         texts.fold(last, |inner, text| Layer(text, Some(Box::new(inner))))
-    }
-
-    #[test]
-    fn the_chain_is_told_once() {
-        assert_eq!(chain(&layers(&["a", "b", "c"])), "a: b: c");
-        assert_eq!(chain(&layers(&["a: b", "b"])), "a: b");
     }
 
     #[test]

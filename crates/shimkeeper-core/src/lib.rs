@@ -4,6 +4,7 @@
 //! Nothing here does I/O, knows an async runtime or a protobuf message, so every layer may depend on it.
 
 mod any;
+mod chain;
 mod exit;
 mod id;
 mod incarnation;
@@ -13,6 +14,7 @@ mod mount;
 pub mod time;
 
 pub use any::Any;
+pub use chain::chain;
 pub use exit::{Exit, Provenance};
 pub use id::{ExecId, IdError, Namespace, SandboxId, TaskId, check_identifier};
 pub use incarnation::Incarnation;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use shimkeeper_client::{OpenError, Session};
-use shimkeeper_core::{Kind, Namespace};
+use shimkeeper_core::{Kind, Namespace, chain};
 use shimkeeper_proto::containerd::services::containers::v1::containers_client::ContainersClient;
 use shimkeeper_proto::containerd::services::events::v1::events_client::EventsClient;
 use shimkeeper_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
@@ -16,7 +16,7 @@ use shimkeeper_proto::containerd::services::version::v1::version_client::Version
 use shimkeeper_proto::shimkeeper::v1::keeper_client::KeeperClient;
 use tonic::{Code, Response, Status};
 
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::output::Output;
 
 /// The environment's words for where the daemon listens: ours, and those of containerd's clients.

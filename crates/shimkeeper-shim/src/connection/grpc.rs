@@ -27,7 +27,7 @@ use hyper::Uri;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
-use shimkeeper_core::Namespace;
+use shimkeeper_core::{Namespace, chain};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -41,7 +41,6 @@ use self::codec::RawCodec;
 use self::one_call::OneCall;
 use self::watched::Watched;
 use super::close::{CloseLatch, CloseReason};
-use super::ttrpc::chain;
 use crate::call::{Call, Cause};
 
 /// Largest message in either direction: containerd's own limit.

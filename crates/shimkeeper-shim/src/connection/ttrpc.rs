@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The ttrpc transport: our ttrpc client, with its errors in the words of this crate.
 
-use std::error::Error;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use shimkeeper_core::Namespace;
+use shimkeeper_core::{Namespace, chain};
 use shimkeeper_ttrpc::{Begun, CallOptions, Client, ClientLimits, Metadata, NAMESPACE_KEY};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
@@ -110,15 +109,4 @@ impl From<shimkeeper_ttrpc::CallError> for Cause {
             error => Self::Transport { detail: chain(&error) },
         }
     }
-}
-
-/// An error and what caused it, on one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

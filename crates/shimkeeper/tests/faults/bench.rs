@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What every case stands on: a manager of private directories, and tasks on a fake shim with a script of their own.
 
-use std::error::Error as _;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use shimkeeper::events::{Filters, Subscription, TaskEvent};
 use shimkeeper::{Config, CreateTask, Deadlines, Error, ExecTask, Kind, Manager, Process, Task, TaskKey};
+pub(crate) use shimkeeper_core::chain;
 use shimkeeper_testkit::{SOCKET_DIR_ENV, Script, TestDirs, TestSpec, fake_shim_binary};
 
 use crate::oracle::{self, Seen};
@@ -188,17 +188,6 @@ pub(crate) fn kill_shim(task: &Task) {
 pub(crate) fn lives(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !matches!(stat.rsplit(')').next().unwrap().trim().chars().next(), Some('Z' | 'X')))
-}
-
-/// An error and everything below it.
-pub(crate) fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(below) = source {
-        text = format!("{text}: {below}");
-        source = below.source();
-    }
-    text
 }
 
 /// Waits until something is so.

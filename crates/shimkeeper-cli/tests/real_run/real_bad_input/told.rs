@@ -2,7 +2,7 @@
 //! What is said of a failure, and what it has to be like.
 
 use serde_json::Value;
-use shimkeeper_core::HasKind;
+use shimkeeper_core::{HasKind, chain};
 
 /// A failure's kind and its two lines.
 #[derive(Debug)]
@@ -22,13 +22,7 @@ impl Told {
 
     /// As the library has it, with everything that led to it.
     pub(crate) fn of(error: &(impl std::error::Error + HasKind), hint: Option<&str>) -> Self {
-        let mut what = error.to_string();
-        let mut next = error.source();
-        while let Some(source) = next {
-            what = format!("{what}: {source}");
-            next = source.source();
-        }
-        Self { kind: error.kind().to_string(), what, hint: hint.unwrap_or_default().to_owned() }
+        Self { kind: error.kind().to_string(), what: chain(error), hint: hint.unwrap_or_default().to_owned() }
     }
 
     /// That each is one line, and says something.
