@@ -131,8 +131,8 @@ impl ProcessIdentity {
     }
 
     /// Whether it is who has its pid now. Asked after something was read by the pid, which may have been another's by then.
-    fn is_there(&self) -> bool {
-        matches!(Self::of(self.pid), Ok(Some(now)) if now == *self)
+    fn is_there(&self) -> Result<bool, IdentityError> {
+        Ok(Self::of(self.pid)? == Some(*self))
     }
 
     /// When it was started, by the clock as it is now; to about a hundredth of a second.
@@ -190,10 +190,12 @@ impl Stat {
     }
 }
 
-/// The pids there are.
-fn processes() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten();
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+/// The pids there are: all of them, or an error. Whoever is missing here would be taken for gone.
+fn processes() -> Result<Vec<u32>, IdentityError> {
+    let names = fs::read_dir("/proc")
+        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>());
+    let names = names.map_err(|source| IdentityError::Read { path: "/proc".into(), source })?;
+    Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
 }
 
 /// How long ago the boot was.

@@ -85,13 +85,16 @@ pub(crate) async fn end_shim(shim: &Shim, is_stuck: bool) -> Input {
             return Input::Died;
         }
     }
-    let unknown = match shim.identity() {
-        Some(_) => Vec::new(),
-        None => identify::marked(shim).await.unknown,
+    let left = match shim.identity() {
+        Some(_) => Ok(Findings::default()),
+        None => identify::marked(shim).await,
     };
-    shim.set_trouble(match unknown.as_slice() {
-        [] => "the shim's process does not end, not even by SIGKILL".to_owned(),
-        unknown => identify::untold(unknown),
+    shim.set_trouble(match left {
+        Ok(left) if left.unknown.is_empty() => {
+            "the shim's process does not end, not even by SIGKILL".to_owned()
+        }
+        Ok(left) => identify::untold(&left.unknown),
+        Err(reason) => reason,
     });
     Input::Failed
 }
@@ -142,7 +145,7 @@ async fn processes(shim: &Shim) -> Vec<ProcessIdentity> {
         Some(identity) => {
             vec![identity].into_iter().filter(|identity| !identify::is_gone(identity)).collect()
         }
-        None => identify::marked(shim).await.found,
+        None => identify::marked(shim).await.unwrap_or_default().found,
     }
 }
 
@@ -156,8 +159,8 @@ pub(crate) async fn proven_dead(shim: &Shim, patience: Duration) -> bool {
         // Whether it lives is seen when it is waited for.
         Some(identity) => vec![identity],
         None => match identify::marked(shim).await {
-            Findings { found, unknown } if unknown.is_empty() => found,
-            // One of them may be the shim.
+            Ok(Findings { found, unknown }) if unknown.is_empty() => found,
+            // There may be one that is the shim.
             _ => return false,
         },
     };

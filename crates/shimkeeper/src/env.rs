@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shimkeeper_core::{HasKind, Incarnation, TaskKey};
 use shimkeeper_events::{Envelope, Exchange};
 use shimkeeper_shim::{
-    BootId, DialectMemory, LaunchContext, Logs, ProcessIdentity, Runtime, SearchPath, ShimProcesses,
-    StateDirs,
+    BootId, DialectMemory, IdentityError, LaunchContext, Logs, ProcessIdentity, Runtime, SearchPath,
+    ShimProcesses, StateDirs,
 };
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -187,7 +187,10 @@ impl Env {
     }
 
     /// What works in bundles of either role, and looks like a shim. Blocking.
-    pub(crate) fn shim_processes(&self) -> ShimProcesses {
+    ///
+    /// # Errors
+    /// [`IdentityError`] if that cannot be found out.
+    pub(crate) fn shim_processes(&self) -> Result<ShimProcesses, IdentityError> {
         ShimProcesses::now(&[&self.dirs, &self.sandbox_dirs])
     }
 

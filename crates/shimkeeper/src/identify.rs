@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use shimkeeper_core::chain;
 use shimkeeper_shim::{
-    Cgroup, Findings, Launch, Pidfd, ProcessIdentity, elsewhere_or_here, find_by_mark, listening_socket,
+    Cgroup, Findings, IdentityError, Launch, Pidfd, ProcessIdentity, elsewhere_or_here, find_by_mark,
+    listening_socket,
 };
 
 use crate::env::Env;
@@ -44,11 +46,17 @@ pub(crate) async fn shim(shim: &Shim, claimed_pid: u32) -> Who {
     {
         return Who::Ours(identity);
     }
-    let marked = marked(shim).await;
+    let marked = marked(shim).await.unwrap_or_else(|reason| {
+        tracing::warn!(
+            namespace = %shim.key.namespace, task = %shim.key.id, reason,
+            "whether it was this process that was launched cannot be told"
+        );
+        Findings::default()
+    });
     match (marked.found.as_slice(), claimed) {
         (found, Some(identity)) if found.contains(&identity) => Who::Ours(identity),
         ([only], _) if marked.unknown.is_empty() => Who::Ours(*only),
-        // Also where it stands still, so that nobody can tell: it is not harmed, and its end is still seen.
+        // Also where nobody can tell: it is not harmed, and its end is still seen.
         ([], Some(identity)) => Who::Foreign(identity),
         // Several, or there may be: all of them have to go before the shim counts as gone.
         _ => Who::Marked,
@@ -56,10 +64,19 @@ pub(crate) async fn shim(shim: &Shim, claimed_pid: u32) -> Who {
 }
 
 /// The processes of a shim's launch.
-pub(crate) async fn marked(shim: &Shim) -> Findings {
+///
+/// # Errors
+/// Why it cannot be found out which there are.
+pub(crate) async fn marked(shim: &Shim) -> Result<Findings, String> {
     let (launch, others) = (*shim.record.launch(), shim.env.own_shims());
     // Reads every process of the machine: off the async threads.
-    elsewhere_or_here(move || find_by_mark(&launch, &others)).await.unwrap_or_default()
+    let found = elsewhere_or_here(move || find_by_mark(&launch, &others)).await;
+    found.map_err(|join| join.to_string())?.map_err(|error| unseen(&error))
+}
+
+/// That it cannot be known what is left of a launch, since the machine's processes cannot be seen.
+fn unseen(error: &IdentityError) -> String {
+    format!("what was launched may be left: the processes of the machine cannot be told: {}", chain(error))
 }
 
 /// That it cannot be known whether anything of a launch is left, because of these processes.
@@ -193,11 +210,12 @@ pub(crate) async fn kill_marked(
     for _ in 0..ROUNDS {
         let (launch, others) = (*launch, env.own_shims());
         let found = elsewhere_or_here(move || {
-            let marked = find_by_mark(&launch, &others);
+            let marked = find_by_mark(&launch, &others)?;
             let sockets: Vec<_> = marked.found.iter().filter_map(|p| listening_socket(p.pid)).collect();
-            (marked, sockets)
+            Ok((marked, sockets))
         });
-        let (marked, listened) = found.await.map_err(|join| join.to_string())?;
+        let found = found.await.map_err(|join| join.to_string())?;
+        let (marked, listened) = found.map_err(|error| unseen(&error))?;
         if marked.found.is_empty() {
             if seen_none {
                 return if marked.unknown.is_empty() { Ok(sockets) } else { Err(untold(&marked.unknown)) };

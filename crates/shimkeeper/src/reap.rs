@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use shimkeeper_core::ProcessKey;
 use shimkeeper_shim::{
-    Address, BootstrapParams, Bundle, Cgroup, Launch, ReapAnswer, TaskApi, elsewhere_or_here, find_by_mark,
-    listening_socket,
+    Address, BootstrapParams, Bundle, Cgroup, Findings, Launch, ReapAnswer, TaskApi, elsewhere_or_here,
+    find_by_mark, listening_socket,
 };
 
 use crate::empty_cgroup;
@@ -194,7 +194,8 @@ pub(crate) async fn end_launch(
 ) -> Result<Vec<PathBuf>, String> {
     let (noted, others, marked) = (bundle.clone(), env.own_shims(), *launch);
     let note = move || {
-        let found = find_by_mark(&marked, &others).found;
+        // Where it cannot be found out, that is told by who kills them.
+        let Ok(Findings { found, .. }) = find_by_mark(&marked, &others) else { return };
         let listening = found.iter().find_map(|process| listening_socket(process.pid));
         let params =
             listening.map(|path| BootstrapParams { api: TaskApi::TtrpcV3, address: Address::unix(path) });

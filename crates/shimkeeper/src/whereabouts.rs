@@ -74,9 +74,10 @@ pub(crate) async fn nothing_is_there(shim: &Shim) -> bool {
         return false;
     }
     let (env, bundle) = (shim.env.clone(), shim.bundle.clone());
-    let looks_alike = move || env.shim_processes().of(&bundle) != Findings::default();
+    let none_looks_alike =
+        move || env.shim_processes().is_ok_and(|processes| processes.of(&bundle) == Findings::default());
     // Where that cannot be found out, there may be one.
-    if shim.env.scope.spawn_blocking(looks_alike).await.unwrap_or(true) {
+    if !shim.env.scope.spawn_blocking(none_looks_alike).await.unwrap_or(false) {
         return false;
     }
     let seat = shim.seat();

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use shimkeeper_core::TaskKey;
 
 use super::reader::Reader;
-use super::{Findings, ProcessIdentity, REMOVED, processes};
+use super::{Findings, IdentityError, ProcessIdentity, REMOVED, processes};
 use crate::{Bundle, StateDirs};
 
 /// Flag of `/proc/net/unix` for a socket that accepts connections.
@@ -27,16 +27,21 @@ pub struct ShimProcesses(Vec<ShimProcess>);
 #[derive(Debug)]
 struct ShimProcess {
     identity: ProcessIdentity,
-    /// None if it stands still.
+    /// None if it cannot be seen.
     command: Option<Vec<u8>>,
     dir: PathBuf,
 }
 
 impl ShimProcesses {
     /// Those there are now in bundles of these directories. Blocking, but not for ever.
-    pub fn now(dirs: &[&StateDirs]) -> Self {
+    ///
+    /// # Errors
+    /// [`IdentityError`] if it cannot be found out which there are, as when no file may be opened any more.
+    pub fn now(dirs: &[&StateDirs]) -> Result<Self, IdentityError> {
         let mut reader = Reader::default();
-        Self(processes().filter_map(|pid| ShimProcess::of(pid, dirs, &mut reader)).collect())
+        let found =
+            processes()?.into_iter().filter_map(|pid| ShimProcess::of(pid, dirs, &mut reader).transpose());
+        found.collect::<Result<_, _>>().map(Self)
     }
 
     /// Every process that was started as the shim of this bundle, with its namespace and id and in its directory, and
@@ -60,16 +65,17 @@ impl ShimProcesses {
 }
 
 impl ShimProcess {
-    fn of(pid: u32, dirs: &[&StateDirs], reader: &mut Reader) -> Option<Self> {
-        let dir = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    fn of(pid: u32, dirs: &[&StateDirs], reader: &mut Reader) -> Result<Option<Self>, IdentityError> {
+        let Ok(dir) = fs::read_link(format!("/proc/{pid}/cwd")) else { return Ok(None) };
         if !dirs.iter().any(|dirs| dir.starts_with(dirs.bundles_dir())) {
-            return None;
+            return Ok(None);
         }
-        let identity = ProcessIdentity::of(pid).ok()??;
-        let read = move || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let command = reader.look(&identity, read);
+        let Some(identity) = ProcessIdentity::of(pid)? else { return Ok(None) };
+        // Of one that has gone meanwhile nothing is to be read.
+        let command =
+            reader.look(&identity, move || fs::read(format!("/proc/{pid}/cmdline"))).and_then(Result::ok);
         let may_be_shim = command.as_deref().is_none_or(is_shim);
-        (may_be_shim && identity.is_there()).then_some(Self { identity, command, dir })
+        Ok((may_be_shim && identity.is_there()?).then_some(Self { identity, command, dir }))
     }
 }
 

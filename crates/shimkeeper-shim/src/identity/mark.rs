@@ -9,10 +9,12 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::{fs, iter};
 
-use shimkeeper_core::Incarnation;
+use shimkeeper_core::{HasKind as _, Incarnation, Kind};
 
 use super::reader::Reader;
-use super::{MAX_GENERATIONS, ProcessIdentity, Stat, processes, read_virtual, stat, ticks};
+use super::{
+    BootId, IdentityError, MAX_GENERATIONS, ProcessIdentity, Stat, processes, read_virtual, stat, ticks,
+};
 
 /// The variable. Its value is the incarnation.
 pub(crate) const MARK: &str = "SHIMKEEPER_LAUNCH";
@@ -34,7 +36,7 @@ pub struct Launch {
 pub struct Findings {
     /// Those that were looked for.
     pub found: Vec<ProcessIdentity>,
-    /// Those that may be, too: they stand still, and nothing else tells.
+    /// Those that may be, too: they stand still, or there is no descriptor to look at them with, and nothing else tells.
     pub unknown: Vec<ProcessIdentity>,
 }
 
@@ -52,7 +54,10 @@ impl Launch {
     pub fn has(&self, process: &ProcessIdentity, bundle: &Path) -> bool {
         let works_there =
             || fs::read_link(format!("/proc/{}/cwd", process.pid)).is_ok_and(|cwd| cwd == bundle);
-        self.since > 0 && self.since <= process.start_time && works_there() && process.is_there()
+        self.since > 0
+            && self.since <= process.start_time
+            && works_there()
+            && matches!(process.is_there(), Ok(true))
     }
 }
 
@@ -62,12 +67,16 @@ impl Launch {
 ///
 /// A process can change what is seen here, so the mark finds those that are ours, and proves nothing about
 /// others. What cannot be read for want of privileges, or because it ends meanwhile, is left out.
-pub fn find_by_mark(launch: &Launch, others: &[ProcessIdentity]) -> Findings {
+///
+/// # Errors
+/// [`IdentityError`] if it cannot be found out which processes there are, as when no file may be opened any more.
+pub fn find_by_mark(launch: &Launch, others: &[ProcessIdentity]) -> Result<Findings, IdentityError> {
     let mut reader = Reader::default();
-    Table::now().sort_out(launch, others, |process| environment(&mut reader, process))
+    let boot_id = BootId::current()?;
+    Ok(Table::now()?.sort_out(launch, others, boot_id, |process| environment(&mut reader, process)))
 }
 
-/// The mark that this process carries, whoever launched it; none if it stands still. Of several the first counts, as
+/// The mark that this process carries, whoever launched it; none if that cannot be seen. Of several the first counts, as
 /// everywhere. Blocking, but not for ever.
 pub fn mark_of(process: &ProcessIdentity) -> Option<Incarnation> {
     let environ = environment(&mut Reader::default(), process)?;
@@ -79,20 +88,31 @@ fn has(environ: &[u8], wanted: &[u8]) -> bool {
     environ.split(|b| *b == 0).any(|entry| entry == wanted)
 }
 
-/// Its environment, as far as there is anything to be seen; `None` if it stands still.
+/// Its environment, as far as there is anything to be seen; `None` if it stands still, or cannot be looked at now.
 fn environment(reader: &mut Reader, process: &ProcessIdentity) -> Option<Vec<u8>> {
     let pid = process.pid;
-    let read = move || read_virtual(format!("/proc/{pid}/environ"), MAX_ENVIRON).unwrap_or_default();
-    let environ = reader.look(process, read)?;
+    let read = move || read_virtual(format!("/proc/{pid}/environ"), MAX_ENVIRON);
+    let environ = match reader.look(process, read)? {
+        Err(error) if Kind::of_io(&error) == Kind::ResourceExhausted => return None,
+        environ => environ.unwrap_or_default(),
+    };
     // Compared after that: the pid may have gone to another process before it.
-    Some(if process.is_there() { environ } else { Vec::new() })
+    Some(if process.is_there().ok()? { environ } else { Vec::new() })
 }
 
 // === impl Table ===
 
 impl Table {
-    fn now() -> Self {
-        Self(processes().filter_map(|pid| Some((pid, stat(pid).ok()??))).collect())
+    fn now() -> Result<Self, IdentityError> {
+        let mut table = HashMap::new();
+        for pid in processes()? {
+            match stat(pid) {
+                Ok(Some(stat)) => drop(table.insert(pid, stat)),
+                Err(error) if error.kind() != Kind::PermissionDenied => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Ok(Self(table))
     }
 
     /// Tells who is of a launch, by environments that can be read or not.
@@ -100,6 +120,7 @@ impl Table {
         &self,
         launch: &Launch,
         others: &[ProcessIdentity],
+        boot_id: BootId,
         mut environment: impl FnMut(&ProcessIdentity) -> Option<Vec<u8>>,
     ) -> Findings {
         let wanted = format!("{MARK}={}", launch.mark);
@@ -108,7 +129,7 @@ impl Table {
         let is_older = |pid: &u32| self.0[pid].start_time < launch.since;
         let mut apart: HashSet<u32> = others.iter().copied().filter(is_older).collect();
         let (mut unmarked, mut findings) = (HashSet::new(), Findings::default());
-        for process in self.candidates(launch) {
+        for process in self.candidates(launch, boot_id) {
             if self.above(process.pid).any(|above| apart.contains(&above)) {
                 continue;
             }
@@ -131,8 +152,7 @@ impl Table {
 
     /// Those that may be of this launch, parents before their children: so that the shims of containers are read before
     /// what is in these.
-    fn candidates(&self, launch: &Launch) -> Vec<ProcessIdentity> {
-        let Ok(boot_id) = super::BootId::current() else { return Vec::new() };
+    fn candidates(&self, launch: &Launch, boot_id: BootId) -> Vec<ProcessIdentity> {
         let may_be = |(pid, stat): &(&u32, &Stat)| {
             stat.start_time >= launch.since && !stat.has_ended() && **pid != std::process::id()
         };
@@ -167,7 +187,6 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::BootId;
 
     const LAUNCH: u64 = 100;
 
@@ -192,7 +211,7 @@ mod tests {
         let launch = Launch { mark: Incarnation::fresh(), since };
         let others: Vec<_> = others.iter().map(|pid| process(table, *pid)).collect();
         let mut read = Vec::new();
-        let findings = table.sort_out(&launch, &others, |process| {
+        let findings = table.sort_out(&launch, &others, BootId::current().unwrap(), |process| {
             read.push(process.pid);
             let mark = if marked.contains(&process.pid) { launch.mark } else { Incarnation::fresh() };
             (!stuck.contains(&process.pid)).then(|| format!("A=b\0{MARK}={mark}\0").into_bytes())

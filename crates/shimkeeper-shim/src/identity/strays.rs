@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use shimkeeper_core::{Incarnation, TaskKey};
 
 use super::reader::Reader;
-use super::{ProcessIdentity, REMOVED, mark_of, processes};
+use super::{IdentityError, ProcessIdentity, REMOVED, mark_of, processes};
 use crate::StateDirs;
 
 /// A process that was launched for a bundle that is gone.
@@ -33,16 +33,19 @@ struct Tree {
 
 /// Every process that was launched for a bundle in these directories which is not there any more, and that no other such
 /// process has started. It takes about 10 µs for each process of the machine. Blocking, but not for ever.
-pub fn strays(dirs: &StateDirs) -> Vec<Stray> {
-    let Some(tree) = Tree::of(dirs) else { return Vec::new() };
-    let found: Vec<Stray> = processes().filter_map(|pid| tree.stray(pid)).collect();
+///
+/// # Errors
+/// [`IdentityError`] if it cannot be found out which processes there are.
+pub fn strays(dirs: &StateDirs) -> Result<Vec<Stray>, IdentityError> {
+    let Some(tree) = Tree::of(dirs) else { return Ok(Vec::new()) };
+    let found: Vec<Stray> = processes()?.into_iter().filter_map(|pid| tree.stray(pid)).collect();
     // A runtime that the shim has called comes and goes. Where nobody can tell, it may be one.
     let is_of_another = |stray: &Stray| {
         let mut others =
             found.iter().filter(|other| other.process != stray.process && other.key == stray.key);
         others.any(|other| stray.process.descends_from(&other.process).unwrap_or(true))
     };
-    found.iter().filter(|stray| !is_of_another(stray)).cloned().collect()
+    Ok(found.iter().filter(|stray| !is_of_another(stray)).cloned().collect())
 }
 
 impl Tree {

@@ -167,7 +167,7 @@ fn identities_are_kept_as_json() {
 #[test]
 fn marked_processes_are_found_with_their_children() {
     let (ours, other) = (Launch::now(Incarnation::fresh()), Incarnation::fresh());
-    let find = || find_by_mark(&ours, &[]).found;
+    let find = || find_by_mark(&ours, &[]).unwrap().found;
     let spawn = |mark: Incarnation| {
         let mut command = Command::new("/bin/sh");
         // Two processes each: the shell, and `cat`, which it waits for.
@@ -188,8 +188,8 @@ fn marked_processes_are_found_with_their_children() {
     assert!(find().iter().any(|found| found.pid == one.id()));
     assert!(!find().iter().any(|found| found.pid == two.id()));
     let later = Launch { since: ticks() + TICKS, ..ours };
-    assert_eq!(find_by_mark(&later, &[]).found, [], "who was there before is not of a launch");
-    assert_eq!(find_by_mark(&Launch { since: 0, ..ours }, &[]).found.len(), 2);
+    assert_eq!(find_by_mark(&later, &[]).unwrap().found, [], "who was there before is not of a launch");
+    assert_eq!(find_by_mark(&Launch { since: 0, ..ours }, &[]).unwrap().found.len(), 2);
     for child in [&mut one, &mut two] {
         drop(child.stdin.take());
         child.wait().unwrap();
@@ -250,17 +250,17 @@ fn who_works_in_a_bundle_that_was_removed_is_a_stray() {
         child
     };
     let mut children = [spawn(&one, Some(mark)), spawn(&two, Some(mark)), spawn(&one, None)];
-    assert_eq!(strays(&dirs), [], "their bundles are there");
+    assert_eq!(strays(&dirs).unwrap(), [], "their bundles are there");
     std::fs::remove_dir(dirs.bundle_dir(&one)).unwrap();
     let process = ProcessIdentity::of(children[0].id()).unwrap().unwrap();
-    assert_eq!(strays(&dirs), [Stray { process, key: one, mark }]);
-    assert_eq!(strays(&dirs.sandboxes()), [], "they were no sandboxes");
+    assert_eq!(strays(&dirs).unwrap(), [Stray { process, key: one, mark }]);
+    assert_eq!(strays(&dirs.sandboxes()).unwrap(), [], "they were no sandboxes");
     let others = crate::StateDirs::new(dir.path().join("state2"), dir.path().join("root2")).unwrap();
     others.prepare().unwrap();
-    assert_eq!(strays(&others), [], "they are another manager's");
+    assert_eq!(strays(&others).unwrap(), [], "they are another manager's");
     for child in &mut children {
         drop(child.stdin.take());
         child.wait().unwrap();
     }
-    assert_eq!(strays(&dirs), []);
+    assert_eq!(strays(&dirs).unwrap(), []);
 }

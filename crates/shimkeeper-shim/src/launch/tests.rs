@@ -70,7 +70,7 @@ impl Scene {
     }
 
     fn launched(&self) -> Vec<ProcessIdentity> {
-        find_by_mark(&Launch { mark: self.cx.mark, since: 0 }, &[]).found
+        find_by_mark(&Launch { mark: self.cx.mark, since: 0 }, &[]).unwrap().found
     }
 
     /// Every process of the launch is gone, and none waits to be reaped by us.

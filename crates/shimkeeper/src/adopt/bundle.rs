@@ -52,8 +52,8 @@ pub(super) struct Remains {
     pub(super) are_all_places: bool,
     /// The binary of its shim.
     pub(super) binary: PathBuf,
-    /// The shim's processes that are alive.
-    pub(super) shims: Findings,
+    /// The shim's processes that are alive; where that cannot be found out, there may be any.
+    pub(super) shims: Result<Findings, IdentityError>,
     /// A hold on the init, if it is alive; where that cannot be found out, it may be.
     pub(super) init: Result<Option<Pidfd>, IdentityError>,
     /// Whether the OCI runtime wrote down the pid of an init. Of a bundle that has a record, nobody asks.
@@ -75,6 +75,14 @@ impl Sight {
     /// For so many bundles.
     pub(super) fn of(bundles: usize) -> Self {
         Self { has_files: expect_open_files(bundles * FILES), ..Self::default() }
+    }
+
+    fn shims(&self, env: &Env) -> Result<&ShimProcesses, IdentityError> {
+        match self.shims.get() {
+            Some(shims) => Ok(shims),
+            // What fails is tried again for the next bundle.
+            None => env.shim_processes().map(|shims| self.shims.get_or_init(|| shims)),
+        }
     }
 
     /// Whether too few files may be open for a task more, so that clients would not be accepted.
@@ -134,7 +142,7 @@ impl Remains {
         let rebooted = record.as_ref().is_some_and(|record| record.boot_id != env.boot_id);
         let (init, parent) = if rebooted { (Ok(None), None) } else { living_init(&bundle, record.as_ref()) };
         let shims = if rebooted {
-            Findings::default()
+            Ok(Findings::default())
         } else {
             living_shims(env, &bundle, record.as_ref(), parent, sight)
         };
@@ -142,11 +150,11 @@ impl Remains {
         let mut places = whereabouts::told(written.as_ref(), recorded);
         let are_all_places = places.is_empty();
         if are_all_places {
-            places = whereabouts::seen(env, &bundle, recorded, &shims.found, &[]);
+            places = whereabouts::seen(env, &bundle, recorded, found(&shims), &[]);
         }
         let binary = remembered
             .or_else(|| record.as_ref().map(|record| record.runtime.path().to_owned()))
-            .or_else(|| program(shims.found.first()?.pid))
+            .or_else(|| program(found(&shims).first()?.pid))
             .unwrap_or_default();
         let had_init = record.is_none() && !matches!(bundle.read_file(INIT_PID), Ok(None));
         Self { bundle, record, written, log, places, are_all_places, binary, shims, init, had_init, rebooted }
@@ -161,9 +169,14 @@ impl Remains {
         }
     }
 
+    /// The shim's processes that were found alive.
+    pub(super) fn found(&self) -> &[ProcessIdentity] {
+        found(&self.shims)
+    }
+
     /// The shim's process, where there is one that could be it.
     pub(super) fn only_shim(&self) -> Option<ProcessIdentity> {
-        match self.shims.found.as_slice() {
+        match self.found() {
             [only] => Some(*only),
             _ => None,
         }
@@ -172,14 +185,23 @@ impl Remains {
     /// Whether the shim is proven dead by what was written down of it.
     pub(super) fn is_proven_dead(&self) -> bool {
         let knows_it = self.record.as_ref().is_some_and(Record::knows_its_shim);
-        self.rebooted || (knows_it && self.shims == Findings::default())
+        self.rebooted || (knows_it && has_none(&self.shims))
     }
 
     /// Whether there is any process that could be the shim or the init. Where nothing was written down of them, it
     /// takes this too to say that they live, or that they do not.
     pub(super) fn has_processes(&self) -> bool {
-        self.shims != Findings::default() || !matches!(self.init, Ok(None))
+        !has_none(&self.shims) || !matches!(self.init, Ok(None))
     }
+}
+
+fn found(shims: &Result<Findings, IdentityError>) -> &[ProcessIdentity] {
+    shims.as_ref().map_or(&[], |findings| &findings.found)
+}
+
+/// Whether it is certain that there is none.
+fn has_none(shims: &Result<Findings, IdentityError>) -> bool {
+    shims.as_ref().is_ok_and(|findings| *findings == Findings::default())
 }
 
 /// The shim's processes that are alive; `parent` has the init on record as a child.
@@ -189,21 +211,21 @@ fn living_shims(
     record: Option<&Record>,
     parent: Option<u32>,
     sight: &Sight,
-) -> Findings {
+) -> Result<Findings, IdentityError> {
     match record {
         Some(Record { shim: Some(shim), .. }) => {
             // Looked at once for both: an orphan becomes the child of one of its ancestors, which are older than the shim,
             // and so whoever has the shim's pid and its init is the shim.
             let is_there = parent == Some(shim.pid) || !identify::is_gone(shim);
             let found = Some(*shim).filter(|_| is_there).into_iter().collect();
-            Findings { found, unknown: Vec::new() }
+            Ok(Findings { found, unknown: Vec::new() })
         }
         Some(record) if record.knows_its_shim() => find_by_mark(&record.launch, &env.own_shims()),
         Some(_) | None => {
-            let shims = sight.shims.get_or_init(|| env.shim_processes());
+            let shims = sight.shims(env)?;
             let own = shims.of(bundle);
             // Where several tasks share a shim, it goes by the id of the first, or of their sandbox.
-            if own.found.is_empty() { group::leaders(env, shims, bundle, own.unknown) } else { own }
+            Ok(if own.found.is_empty() { group::leaders(env, shims, bundle, own.unknown) } else { own })
         }
     }
 }

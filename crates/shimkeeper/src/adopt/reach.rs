@@ -51,7 +51,7 @@ pub(super) async fn reach(
     // Of those that carry a mark, any may have been told to answer by another.
     let any_may_answer =
         remains.record.as_ref().is_some_and(|record| record.shim.is_none() && !record.taken_over);
-    let known = if any_may_answer { &[][..] } else { &remains.shims.found };
+    let known = if any_may_answer { &[][..] } else { remains.found() };
     let whom = Whom { role, key, binary: &remains.binary, seat, known };
     let deadlines = env.timing_of(&remains.binary).now();
     let mut reached = dialing::reach(env, whom, &deadlines, remains.places.clone()).await;
@@ -67,7 +67,7 @@ pub(super) async fn reach(
         Ok(Answer { connection, shim_pid, params, seat, told }) => {
             let who = who(remains, shim_pid, &params);
             let is_its_own = any_may_answer
-                || matches!(&who, Who::Ours(it) | Who::Foreign(it) if remains.shims.found.contains(it));
+                || matches!(&who, Who::Ours(it) | Who::Foreign(it) if remains.found().contains(it));
             Reached::Answered { connection, who, is_its_own, params, seat, told }
         }
         Err(silence) if silence.nobody_listens && !remains.has_processes() => Reached::Dead,
@@ -78,7 +78,7 @@ pub(super) async fn reach(
 /// Where else to dial.
 async fn other_places(env: &Arc<Env>, remains: &Remains) -> Vec<BootstrapParams> {
     let recorded = remains.record.as_ref().and_then(|record| record.bootstrap.clone());
-    let (bundle, shims, told) = (remains.bundle.clone(), remains.shims.found.clone(), remains.places.clone());
+    let (bundle, shims, told) = (remains.bundle.clone(), remains.found().to_vec(), remains.places.clone());
     let own = env.clone();
     let look = move || whereabouts::seen(&own, &bundle, recorded.as_ref(), &shims, &told);
     env.scope.spawn_blocking(look).await.unwrap_or_default()
@@ -95,7 +95,7 @@ fn who(remains: &Remains, claimed_pid: u32, params: &BootstrapParams) -> Who {
     };
     let listens_there = || listening_socket(claimed.pid).as_deref() == params.address.path();
     match &remains.record {
-        _ if remains.shims.found.contains(&claimed) => Who::Ours(claimed),
+        _ if remains.found().contains(&claimed) => Who::Ours(claimed),
         // It does not carry the mark, or nobody can tell.
         Some(record) if record.knows_its_shim() => Who::Marked,
         Some(_) | None if listens_there() => Who::Ours(claimed),

@@ -47,7 +47,13 @@ fn look(env: &Env) -> Vec<Found> {
     let roles = [Role::Sandbox, Role::Task].into_iter().filter(|role| may_miss_any(env.dirs_of(*role)));
     roles
         .flat_map(|role| {
-            let strays = strays(env.dirs_of(role));
+            let strays = strays(env.dirs_of(role)).unwrap_or_else(|error| {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "shims without a bundle are not looked for"
+                );
+                Vec::new()
+            });
             let alone = |stray: &&Stray| is_alone(&strays, stray);
             strays.iter().filter(alone).filter_map(|stray| make_again(env, role, stray)).collect::<Vec<_>>()
         })

@@ -47,16 +47,20 @@ async fn real_one_that_may_be_of_a_launch_is_unknown_and_waited_for_once() {
     let mut sleeper = sleeper.arg("600").env(MARK, launch.mark.to_string()).spawn().unwrap();
     let expected = Findings { found: vec![identity(sleeper.id())], unknown: vec![identity(still.pid())] };
     // The sleeper has its environment once it is executed.
-    until(|| find_by_mark(&launch, &[]) == expected).await;
+    until(|| find_by_mark(&launch, &[]).unwrap() == expected).await;
     let began = Instant::now();
     for _ in 0..10 {
-        assert_eq!(find_by_mark(&launch, &[]), expected);
+        assert_eq!(find_by_mark(&launch, &[]).unwrap(), expected);
     }
     assert!(began.elapsed() < Duration::from_secs(1) * 10, "it was waited for again: {:?}", began.elapsed());
     let since = identity(sleeper.id()).start_time + 1;
-    assert_eq!(find_by_mark(&Launch { since, ..launch }, &[]), Findings::default(), "they were there before");
+    assert_eq!(
+        find_by_mark(&Launch { since, ..launch }, &[]).unwrap(),
+        Findings::default(),
+        "they were there before"
+    );
     drop(still);
-    until(|| find_by_mark(&launch, &[]).unknown.is_empty()).await;
+    until(|| find_by_mark(&launch, &[]).unwrap().unknown.is_empty()).await;
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
 }
