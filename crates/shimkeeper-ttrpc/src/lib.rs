@@ -30,5 +30,5 @@ pub use end::End;
 pub use error::{CallError, CloseReason, ProtocolError};
 pub use message::{Any, KeyValue, Request, Response, Status, code};
 pub use metadata::{BAGGAGE_KEY, Metadata, MetadataError, NAMESPACE_KEY, TRACEPARENT_KEY, TRACESTATE_KEY};
-pub use server::{Answer, Context, PeerCred, Server, ServerLimits, Service};
+pub use server::{Answer, Context, MayClose, PeerCred, Server, ServerLimits, Service};
 pub use stream::Stream;

@@ -30,6 +30,9 @@ use crate::metadata::Metadata;
 /// What a handler comes to: the encoded response message, or the status to fail with.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Bytes, Status>> + Send + 'a>>;
 
+/// Whether a connection may be closed for its silence.
+pub type MayClose = Pin<Box<dyn Future<Output = bool> + Send>>;
+
 /// Answers the methods of one service.
 pub trait Service: Send + Sync + 'static {
     /// Answers one call. A method it does not have is [`Status::unknown_method`].
@@ -87,7 +90,7 @@ struct Shared {
 #[derive(Clone, Copy, Debug)]
 struct Idle {
     after: Duration,
-    may_close: fn(PeerCred) -> bool,
+    may_close: fn(PeerCred) -> MayClose,
 }
 
 impl Default for ServerLimits {
@@ -124,10 +127,11 @@ impl Server {
     }
 
     /// Closes a connection on which nothing was said and nothing is owed for so long, if its peer is one that connects
-    /// again when it has something to say; that is asked once, and when the time has come.
+    /// again when it has something to say; that is asked when the time has come, and not again once it was denied.
+    /// Meanwhile the connection is served as before.
     ///
     /// A call that is sent in that very moment is not begun: the peer sees its connection end, or reset, and no answer.
-    pub fn close_idle(mut self, after: Duration, may_close: fn(PeerCred) -> bool) -> Self {
+    pub fn close_idle(mut self, after: Duration, may_close: fn(PeerCred) -> MayClose) -> Self {
         Arc::make_mut(&mut self.shared).idle = Some(Idle { after, may_close });
         self
     }

@@ -17,7 +17,8 @@ use shimkeeper_core::{Exit, HasKind as _, Kind, ProcessKey, Provenance, TaskKey}
 use shimkeeper_events::{Envelope, TaskEvent};
 use shimkeeper_proto::containerd::services::events::ttrpc::v1::{EVENTS_SERVICE, ForwardRequest};
 use shimkeeper_proto::google::protobuf::Empty;
-use shimkeeper_ttrpc::{Answer, Context, PeerCred, Server, ServerLimits, Service, Status};
+use shimkeeper_shim::{elsewhere_or_here, is_go_program};
+use shimkeeper_ttrpc::{Answer, Context, MayClose, PeerCred, Server, ServerLimits, Service, Status};
 use tokio::net::UnixListener;
 
 use crate::env::Env;
@@ -107,8 +108,10 @@ pub(crate) async fn serve(env: Arc<Env>, endpoint: Endpoint) {
 /// Whether a shim connects again when it has something to say, and says again what was not answered: the publisher that
 /// comes with containerd's library for shims in Go does, or no shim would outlive a restart of its daemon. Others keep
 /// the connection that they have; those in Rust know no second one.
-fn comes_back(shim: PeerCred) -> bool {
-    shim.pid.is_some_and(shimkeeper_shim::is_go_program)
+fn comes_back(shim: PeerCred) -> MayClose {
+    // The program may be on a disk that hangs.
+    let look = move || shim.pid.is_some_and(is_go_program);
+    Box::pin(async move { elsewhere_or_here(look).await.unwrap_or(false) })
 }
 
 struct Events {

@@ -86,7 +86,8 @@ impl Connection {
             handlers: JoinSet::new(),
             last_id: 0,
             strays: 0,
-            idle: shared.idle,
+            // Of a peer that the transport says nothing of there is nothing to ask.
+            idle: peer.and(shared.idle),
             shared,
         }
     }
@@ -121,25 +122,36 @@ impl Connection {
     /// The next header, unless the connection is closed for its silence. Handlers that are done are let go of meanwhile:
     /// most connections are silent for most of their time, and what a handler took is as much as the connection itself.
     async fn header(&mut self) -> Result<Header, CloseReason> {
+        // Forgotten when a header comes: what was said ends the silence.
+        let mut question = None;
         loop {
             let is_quiet = self.handlers.is_empty();
             tokio::select! {
                 biased;
                 header = self.inbox.header(&self.outbox) => return header,
                 Some(_done) = self.handlers.join_next() => {}
-                () = silence(self.idle), if is_quiet => {
+                () = silence(self.idle), if is_quiet && question.is_none() => {
+                    if self.is_still() {
+                        question = self.idle.zip(self.peer).map(|(idle, peer)| (idle.may_close)(peer));
+                    }
+                }
+                may_close = async { question.as_mut().expect("there is one").await }, if question.is_some() => {
+                    question = None;
                     // What has come by now was read before this, and what comes after it is not read.
-                    if !self.inbox.in_frame() && self.outbox.is_empty() && self.may_close() {
-                        return Err(CloseReason::Local);
+                    match may_close {
+                        true if self.is_still() => return Err(CloseReason::Local),
+                        true => {}
+                        // Nothing that makes a peer connect again can change.
+                        false => self.idle = None,
                     }
                 }
             }
         }
     }
 
-    /// Asked once: nothing that makes a peer connect again can change.
-    fn may_close(&mut self) -> bool {
-        self.idle.take().zip(self.peer).is_some_and(|(idle, peer)| (idle.may_close)(peer))
+    /// Whether no frame has begun, in either direction.
+    fn is_still(&self) -> bool {
+        !self.inbox.in_frame() && self.outbox.is_empty()
     }
 
     /// The rules of streams, and what Go's server says when they are broken.
