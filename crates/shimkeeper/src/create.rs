@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::env::Env;
 use crate::error::{Error, Step};
-use crate::launching::{self, Launched, Order, withdrawable};
+use crate::launching::{self, Draft, Launched, Order, withdrawable};
 use crate::machine::Fate;
 use crate::phases::Phase;
 use crate::record::Stage;
@@ -72,17 +72,13 @@ async fn transact(env: Arc<Env>, request: CreateTask, gave_up: &CancellationToke
         launch_options: request.launch_options.clone(),
         how: sandbox::how(&env, &request).await?,
     };
-    let draft = launching::prepare(env.clone(), order).await?;
+    let mut draft = launching::prepare(env.clone(), order).await?;
     let prepared = request.stdio.prepare(&draft.bundle.dir(), &ProcessKey::Init)?;
-    // While the shim starts up, the kernel's wait can pass that its runtime would have.
-    let expected = env.attaching.expect(&env.scope);
-    let launched = Box::pin(launching::launch(draft, gave_up)).await?;
-    let Launched { shim, permit, options, mut phases } = launched;
-
     let mut lap = Instant::now();
-    let made = withdrawable(gave_up, &env, create_task(&shim, &request, &prepared, options)).await;
-    drop(expected);
-    phases.lap(Phase::Create, &mut lap);
+    let turn = withdrawable(gave_up, &env, async { Ok(env.creations.take().await) }).await?;
+    draft.phases.lap(Phase::Turn, &mut lap);
+    let making = launch_and_create(draft, &request, &prepared, gave_up);
+    let (Launched { shim, permit, phases, .. }, made) = turn.use_for(Box::pin(making)).await?;
     match made {
         Ok(()) => {
             crate::failpoint::hit("C7-live");
@@ -98,6 +94,24 @@ async fn transact(env: Arc<Env>, request: CreateTask, gave_up: &CancellationToke
             Err(error)
         }
     }
+}
+
+/// Launches the shim, and has it make the task; tells whether it did.
+async fn launch_and_create(
+    draft: Draft,
+    request: &CreateTask,
+    prepared: &Prepared,
+    gave_up: &CancellationToken,
+) -> Result<(Launched, Result<(), Error>), Error> {
+    let env = draft.env.clone();
+    // While the shim starts up, the kernel's wait can pass that its runtime would have.
+    let _expected = env.attaching.expect(&env.scope);
+    let mut launched = Box::pin(launching::launch(draft, gave_up)).await?;
+    let mut lap = Instant::now();
+    let options = launched.options.take();
+    let made = withdrawable(gave_up, &env, create_task(&launched.shim, request, prepared, options)).await;
+    launched.phases.lap(Phase::Create, &mut lap);
+    Ok((launched, made))
 }
 
 /// Has the shim make the task, and notes down what is known of it then.

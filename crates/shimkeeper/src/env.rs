@@ -27,6 +27,7 @@ use crate::registry::Registry;
 use crate::role::Role;
 use crate::scope::Scope;
 use crate::shim::Shim;
+use crate::turns::Turns;
 
 /// The surroundings of every shim of one manager.
 pub(crate) struct Env {
@@ -70,10 +71,12 @@ pub(crate) struct Env {
     /// The turn of bundles that are looked at again: each has files open for a moment, of which there may be few.
     pub(crate) another_look: Arc<Semaphore>,
     pub(crate) attaching: Attaching,
-    /// Bounds how many shim binaries run at once: a thousand creates must not be a thousand forks.
-    pub(crate) launches: Semaphore,
+    /// At making tasks, from the launch of the shim to the end of `Create`.
+    pub(crate) creations: Turns,
+    /// At running shim binaries: a thousand creates must not be a thousand forks.
+    pub(crate) launches: Turns,
     /// The same for `delete` actions, which must go on when launches hang.
-    pub(crate) reaps: Semaphore,
+    pub(crate) reaps: Turns,
 }
 
 impl Env {

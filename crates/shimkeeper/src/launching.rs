@@ -13,6 +13,7 @@
 mod files;
 mod undo;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,7 +102,7 @@ pub(crate) struct Draft {
     launch_options: Option<Any>,
     join: Option<Point>,
     group: Option<String>,
-    phases: Phases,
+    pub(crate) phases: Phases,
     /// Where the shim says it listens.
     announced: Option<Address>,
     /// Whether it is certain that nothing was launched.
@@ -299,11 +300,12 @@ async fn start(draft: &Draft) -> Result<(BootstrapParams, DialMode), Error> {
     }
     let env = &draft.env;
     let context = env.launch_context(draft.bundle.key(), draft.incarnation);
-    let _turn = env.launches.acquire().await;
+    let turn = env.launches.take().await;
     let deadline = draft.deadlines.launch;
     let options = draft.launch_options.as_ref();
     let launch = draft.binary.start(&context, &draft.bundle, options, &env.dialects, deadline);
-    env.observed(draft.binary.path(), "launch", Box::pin(launch))
+    let launch = env.observed(draft.binary.path(), "launch", Box::pin(launch));
+    turn.use_for(pin!(launch))
         .await
         .map(|started| (started.params, DialMode::Fresh))
         .map_err(|e| Error::new(Step::Launch, e))

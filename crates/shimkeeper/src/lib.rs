@@ -89,6 +89,7 @@ mod survey;
 mod sync;
 mod task;
 mod trace;
+mod turns;
 mod waiting;
 mod whereabouts;
 mod witness;

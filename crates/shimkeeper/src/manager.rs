@@ -40,6 +40,7 @@ use crate::supervisor;
 use crate::survey::Survey;
 use crate::task::Task;
 use crate::trace;
+use crate::turns::Turns;
 
 /// Name of the socket for shims' events, below the state directory.
 const EVENTS_SOCKET: &str = "shimkeeper.sock.ttrpc";
@@ -443,11 +444,13 @@ fn prepare(config: Config, exchange: Exchange) -> Result<(Arc<Env>, Locks), Erro
         late_turn: Semaphore::new(1),
         another_look: Arc::new(Semaphore::new(1)),
         attaching: if config.overlap_grace_period { Attaching::default() } else { Attaching::disabled() },
+        // Two for each core keep the cores busy: none takes as long as its turn counts then, unless it waits for something.
+        creations: Turns::new(parallel * 2, Duration::from_millis(500)),
         // A launch is mostly start-up of a Go program: a few more than there are cores keep the cores busy.
-        launches: Semaphore::new(parallel * 4),
+        launches: Turns::new(parallel * 4, Duration::from_secs(1)),
         // A reap mostly waits: runc looks every tenth of a second whether what it killed is dead. So many keep the cores
         // busy, and no more, so that the first results come first.
-        reaps: Semaphore::new(parallel * 6),
+        reaps: Turns::new(parallel * 6, Duration::from_secs(2)),
         sandbox_dirs: dirs.sandboxes(),
         dirs,
         config,

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub enum Phase {
     /// Checks, the bundle, the record, the log, the pipes.
     Bundle,
+    /// Waiting until others, which came before, have been made.
+    Turn,
     /// The shim binary's `start` action.
     Launch,
     /// Connecting, and the shim's first answer.
@@ -19,12 +21,13 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 4] = [Self::Bundle, Self::Launch, Self::Dial, Self::Create];
+    const ALL: [Self; 5] = [Self::Bundle, Self::Turn, Self::Launch, Self::Dial, Self::Create];
 
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bundle => "bundle",
+            Self::Turn => "turn",
             Self::Launch => "launch",
             Self::Dial => "dial",
             Self::Create => "create",

@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,10 +93,11 @@ async fn run_delete(shim: &Shim) -> Result<ReapAnswer, String> {
     }
     for wait in TRIES {
         tokio::time::sleep(wait).await;
-        let _turn = shim.env.reaps.acquire().await;
+        let turn = shim.env.reaps.take().await;
         crate::failpoint::hit("D4");
         let delete = shim.binary.delete(&context, &shim.bundle, shim.deadlines().reap);
-        match shim.env.observed(shim.binary.path(), "reap", Box::pin(delete)).await {
+        let delete = shim.env.observed(shim.binary.path(), "reap", Box::pin(delete));
+        match turn.use_for(pin!(delete)).await {
             Ok(answer) => return Ok(answer),
             Err(error) => {
                 tracing::warn!(

@@ -7,7 +7,7 @@
 //! {"schema":"shimkeeper.run/1","id":"web","namespace":"default","pid":4711,
 //!  "exit":{"status":143,"signal":15,"at":"2026-01-31T12:00:00.123456789Z","provenance":"observed"},
 //!  "exit_code":143,"timed_out":false,
-//!  "phases_ms":{"bundle":0.4,"launch":21.3,"dial":0.2,"create":38.0,"start":9.1,"run":1500.2,"delete":30.5},
+//!  "phases_ms":{"bundle":0.4,"turn":0.0,"launch":21.3,"dial":0.2,"create":38.0,"start":9.1,"run":1500.2,"delete":30.5},
 //!  "runtime":{"name":"io.containerd.runc.v2","binary":"crun"},
 //!  "shim":{"path":"/usr/bin/containerd-shim-runc-v2","pid":4700},
 //!  "error":null}

@@ -60,7 +60,7 @@ fn a_file_leaves_standard_error_to_the_container() {
 fn phases_are_traced_in_their_order() {
     let outcome = Run::new().flag("--trace-phases").output(&["true"]);
     let names: Vec<_> = outcome.stderr.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["bundle", "launch", "dial", "create", "start", "run", "delete", "total"]);
+    assert_eq!(names, ["bundle", "turn", "launch", "dial", "create", "start", "run", "delete", "total"]);
 }
 
 #[test]

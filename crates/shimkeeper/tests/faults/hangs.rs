@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use shimkeeper::events::TaskEvent;
 use shimkeeper::{Deadlines, HealthState, Kind, Manager, ProcessKey, Provenance, Status};
-use shimkeeper_testkit::{Act, DeleteAct, Events, Method, Script, TestDirs, When, stop_process};
+use shimkeeper_testkit::{Act, DeleteAct, Events, Method, Script, StartStep, TestDirs, When, stop_process};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::bench::{Bench, PATIENCE, SHORT, chain, config, end, exec, key, kill_shim, lives, signal, until};
+use crate::bench::{
+    Bench, PATIENCE, SHORT, chain, config, end, exec, key, kill_shim, lives, request, signal, until,
+};
 use crate::calls::{CALLS, make_call};
 use crate::oracle;
 
@@ -215,6 +218,39 @@ async fn while_many_ask() {
     kill_shim(&task);
     bench.gone(&task).await;
     bench.is_clean();
+}
+
+/// As many as have a turn, of those that launch shims, and more.
+fn many() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * 4 + 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_creations_at_once_hold_no_other_up() {
+    let never = Duration::from_mins(10);
+    let bench = Bench::with(|d| (d.launch, d.create) = (never, never)).await;
+    for script in [hangs(Method::Create), Script::new().start([StartStep::Hang])] {
+        let leave = CancellationToken::new();
+        let mut hanging = JoinSet::new();
+        for number in 0..many() {
+            let (manager, leave) = (bench.manager.clone(), leave.clone());
+            let request = request(&format!("hangs-{number}"), &["sleep"], &script);
+            hanging.spawn(async move { leave.run_until_cancelled(manager.create(request)).await.is_none() });
+        }
+        until(|| oracle::leftovers(&bench.dirs).bundles.len() == many()).await;
+        // Whoever leaves the line leaves nothing.
+        let waits = async { bench.create("leaves", &["sleep"], &Script::new()).await };
+        assert!(tokio::time::timeout(Duration::from_millis(1), waits).await.is_err());
+        let other = tokio::time::timeout(PATIENCE, bench.honest("other", &["sleep"])).await.unwrap();
+        other.start().await.unwrap();
+        end(&other).await;
+        assert_eq!(hanging.len(), many());
+        assert!(hanging.try_join_next().is_none(), "they hang still");
+        leave.cancel();
+        assert!(hanging.join_all().await.into_iter().all(|left| left));
+        bench.idle().await;
+        until(|| bench.manager.list().is_empty()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
