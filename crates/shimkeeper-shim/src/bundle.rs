@@ -54,6 +54,12 @@ pub enum BundleError {
         /// Whose.
         key: TaskKey,
     },
+    /// Somebody removed the directory that it would be made in.
+    #[error("{} was removed while it is in use", path.display())]
+    DirsGone {
+        /// The directory of all bundles, or of all scratch directories.
+        path: PathBuf,
+    },
     /// A file operation failed.
     #[error(transparent)]
     Fs(FsError),
@@ -234,13 +240,22 @@ impl BundleError {
         if error.is(Errno::NOENT) { Self::NotFound { key: key.clone() } } else { Self::Fs(error) }
     }
 
+    /// Of opening what is made before there is any bundle.
+    fn of_dirs(error: FsError) -> Self {
+        if error.is(Errno::NOENT) {
+            Self::DirsGone { path: error.path().to_owned() }
+        } else {
+            Self::Fs(error)
+        }
+    }
+
     /// The path that is in the way, where there is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::AlreadyExists { .. } | Self::NotFound { .. } => None,
             Self::Fs(error) => Some(error.path()),
             Self::Mount(error) => error.path(),
-            Self::Mounted { path } => Some(path),
+            Self::Mounted { path } | Self::DirsGone { path } => Some(path),
             Self::Both { bundle: error, .. } | Self::Stays { error, .. } => error.path(),
         }
     }
@@ -265,7 +280,7 @@ impl HasKind for BundleError {
             Self::NotFound { .. } => Kind::NotFound,
             Self::Fs(error) => error.kind(),
             Self::Mount(error) => error.kind(),
-            Self::Mounted { .. } => Kind::FailedPrecondition,
+            Self::Mounted { .. } | Self::DirsGone { .. } => Kind::FailedPrecondition,
             Self::Both { bundle: error, .. } | Self::Stays { error, .. } => error.kind(),
         }
     }

@@ -2,7 +2,7 @@
 //! What to do about an error: one line for the person who reads it.
 
 use shimkeeper_core::Kind;
-use shimkeeper_shim::{DirsError, RemoveDirsError};
+use shimkeeper_shim::{BundleError, DirsError, RemoveDirsError};
 
 use crate::error::{Cause, Error, Refused, Step};
 use crate::lock::LockError;
@@ -20,6 +20,9 @@ impl Error {
                 Some("give two different absolute directories for state and root")
             }
             Cause::RemoveDirs(error) => remove_hint(error),
+            Cause::Bundle(BundleError::DirsGone { .. }) => {
+                Some("start the manager again: it makes its directories, and finds what runs")
+            }
             Cause::Lock(LockError::Held { .. }) => Some("end that process, or use other directories"),
             Cause::Resolve(_) => Some("install the shim, or name it by its absolute path"),
             Cause::Launch(_) if self.kind() == Kind::ResourceExhausted => None,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Signal, kill_process};
 use shimkeeper_testkit::deps::Generation;
 
-use crate::real::{Host, shim};
+use crate::real::{Host, shim, words};
 use crate::support::until;
 
 const BUNDLES: &str = "io.containerd.runtime.v2.task/default";
@@ -82,6 +82,33 @@ fn without_a_daemon_its_shim_is_found_by_itself() {
         host.becomes(id, "RUNNING");
         host.remove(id);
     }
+    host.close();
+}
+
+#[test]
+fn the_whole_state_directory_costs_a_restart() {
+    let mut host = Host::start(Generation::V2_1);
+    for id in ["state-kept", "state-killed"] {
+        host.sleeper(id);
+    }
+    fs::remove_dir_all(host.daemon.dirs.state()).unwrap();
+    let refused = host.run(&["-d"], "state-new", &["/bin/sleep", "3600"]);
+    host.bad(words(&refused), "was removed while it is in use: failed precondition");
+    host.good(["tasks", "kill", "--signal", "9", "state-killed"]);
+    host.becomes("state-killed", "STOPPED");
+    host.becomes("state-kept", "RUNNING");
+
+    host.daemon.kill();
+    host.daemon.start_again();
+    host.becomes("state-kept", "RUNNING");
+    host.remove("state-kept");
+    // It says by an exit code of its own that the task did not end well.
+    host.ctr(["tasks", "rm", "state-killed"]);
+    for id in ["state-killed", "state-new"] {
+        host.good(["containers", "rm", id]);
+    }
+    host.sleeper("state-new");
+    host.remove("state-new");
     host.close();
 }
 

@@ -85,7 +85,7 @@ impl BundleDraft {
     }
 
     fn make_bundle_dir(&mut self, key: &TaskKey, gid: Option<u32>) -> Result<Dir, BundleError> {
-        let tasks = self.bundle.dirs.state_tasks()?;
+        let tasks = self.bundle.dirs.state_tasks().map_err(BundleError::of_dirs)?;
         if open_files::run_short(&tasks) {
             return Err(BundleError::Fs(tasks.error(
                 "have more files open for",
@@ -108,7 +108,7 @@ impl BundleDraft {
     }
 
     fn make_work_dir(&mut self, key: &TaskKey) -> Result<(), BundleError> {
-        let namespace = namespace_dir(&self.bundle.dirs.root_tasks()?, key)?;
+        let namespace = namespace_dir(&self.bundle.dirs.root_tasks().map_err(BundleError::of_dirs)?, key)?;
         let made = namespace.make_dir(key.id.as_str(), TRAVERSABLE);
         if made.as_ref().is_err_and(|error| error.is(Errno::EXIST)) {
             // Left by an earlier life of the id: this one starts with an empty one.
