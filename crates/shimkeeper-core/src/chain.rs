@@ -20,24 +20,11 @@ pub fn chain(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt;
-
     use super::*;
 
-    #[derive(Debug)]
-    struct Said(&'static str, Option<Box<Said>>);
-
-    impl fmt::Display for Said {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
-    }
-
-    impl Error for Said {
-        fn source(&self) -> Option<&(dyn Error + 'static)> {
-            self.1.as_deref().map(|cause| cause as _)
-        }
-    }
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Said(&'static str, #[source] Option<Box<Said>>);
 
     #[test]
     fn every_cause_is_told_once() {

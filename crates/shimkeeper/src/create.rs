@@ -11,6 +11,7 @@
 
 mod request;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,7 +79,7 @@ async fn transact(env: Arc<Env>, request: CreateTask, gave_up: &CancellationToke
     let turn = withdrawable(gave_up, &env, async { Ok(env.creations.take().await) }).await?;
     draft.phases.lap(Phase::Turn, &mut lap);
     let making = launch_and_create(draft, &request, &prepared, gave_up);
-    let (Launched { shim, permit, phases, .. }, made) = turn.use_for(Box::pin(making)).await?;
+    let (Launched { shim, permit, phases, .. }, made) = turn.use_for(pin!(making)).await?;
     match made {
         Ok(()) => {
             crate::failpoint::hit("C7-live");

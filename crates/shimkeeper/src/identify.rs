@@ -69,14 +69,23 @@ pub(crate) async fn shim(shim: &Shim, claimed_pid: u32) -> Who {
 /// Why it cannot be found out which there are.
 pub(crate) async fn marked(shim: &Shim) -> Result<Findings, String> {
     let (launch, others) = (*shim.record.launch(), shim.env.own_shims());
-    // Reads every process of the machine: off the async threads.
-    let found = elsewhere_or_here(move || find_by_mark(&launch, &others)).await;
-    found.map_err(|join| join.to_string())?.map_err(|error| unseen(&error))
+    seen(move || find_by_mark(&launch, &others)).await
 }
 
-/// That it cannot be known what is left of a launch, since the machine's processes cannot be seen.
-fn unseen(error: &IdentityError) -> String {
-    format!("what was launched may be left: the processes of the machine cannot be told: {}", chain(error))
+/// Looks at every process of the machine: off the async threads.
+///
+/// # Errors
+/// That it cannot be known what is left of a launch, since these cannot be seen.
+async fn seen<T: Send + 'static>(
+    look: impl FnOnce() -> Result<T, IdentityError> + Send + 'static,
+) -> Result<T, String> {
+    let seen = elsewhere_or_here(look).await.map_err(|join| join.to_string())?;
+    seen.map_err(|error| {
+        format!(
+            "what was launched may be left: the processes of the machine cannot be told: {}",
+            chain(&error)
+        )
+    })
 }
 
 /// That it cannot be known whether anything of a launch is left, because of these processes.
@@ -209,13 +218,12 @@ pub(crate) async fn kill_marked(
     // A process that was forking while it was killed leaves a child for the next round.
     for _ in 0..ROUNDS {
         let (launch, others) = (*launch, env.own_shims());
-        let found = elsewhere_or_here(move || {
+        let looking = seen(move || {
             let marked = find_by_mark(&launch, &others)?;
             let sockets: Vec<_> = marked.found.iter().filter_map(|p| listening_socket(p.pid)).collect();
             Ok((marked, sockets))
         });
-        let found = found.await.map_err(|join| join.to_string())?;
-        let (marked, listened) = found.map_err(|error| unseen(&error))?;
+        let (marked, listened) = looking.await?;
         if marked.found.is_empty() {
             if seen_none {
                 return if marked.unknown.is_empty() { Ok(sockets) } else { Err(untold(&marked.unknown)) };

@@ -71,11 +71,8 @@ impl ShimProcess {
             return Ok(None);
         }
         let Some(identity) = ProcessIdentity::of(pid)? else { return Ok(None) };
-        // Of one that has gone meanwhile nothing is to be read.
-        let command =
-            reader.look(&identity, move || fs::read(format!("/proc/{pid}/cmdline"))).and_then(Result::ok);
-        let may_be_shim = command.as_deref().is_none_or(is_shim);
-        Ok((may_be_shim && identity.is_there()?).then_some(Self { identity, command, dir }))
+        let command = reader.read(&identity, "cmdline");
+        Ok(command.as_deref().is_none_or(is_shim).then_some(Self { identity, command, dir }))
     }
 }
 

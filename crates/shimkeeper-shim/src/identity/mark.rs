@@ -12,15 +12,13 @@ use std::{fs, iter};
 use shimkeeper_core::{HasKind as _, Incarnation, Kind};
 
 use super::reader::Reader;
-use super::{
-    BootId, IdentityError, MAX_GENERATIONS, ProcessIdentity, Stat, processes, read_virtual, stat, ticks,
-};
+use super::{BootId, IdentityError, MAX_GENERATIONS, ProcessIdentity, Stat, processes, stat, ticks};
 
 /// The variable. Its value is the incarnation.
 pub(crate) const MARK: &str = "SHIMKEEPER_LAUNCH";
 
-/// How much of a process' environment is searched, in bytes; the kernel allows a few MiB.
-const MAX_ENVIRON: u64 = 8 << 20;
+/// The file that says what environment a process was started with.
+const ENVIRON: &str = "environ";
 
 /// A launch: what its processes carry, and since when there can be any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,31 +71,19 @@ impl Launch {
 pub fn find_by_mark(launch: &Launch, others: &[ProcessIdentity]) -> Result<Findings, IdentityError> {
     let mut reader = Reader::default();
     let boot_id = BootId::current()?;
-    Ok(Table::now()?.sort_out(launch, others, boot_id, |process| environment(&mut reader, process)))
+    Ok(Table::now()?.sort_out(launch, others, boot_id, |process| reader.read(process, ENVIRON)))
 }
 
 /// The mark that this process carries, whoever launched it; none if that cannot be seen. Of several the first counts, as
 /// everywhere. Blocking, but not for ever.
 pub fn mark_of(process: &ProcessIdentity) -> Option<Incarnation> {
-    let environ = environment(&mut Reader::default(), process)?;
+    let environ = Reader::default().read(process, ENVIRON)?;
     let mark = |entry: &[u8]| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec);
     std::str::from_utf8(&environ.split(|b| *b == 0).find_map(mark)?).ok()?.parse().ok()
 }
 
 fn has(environ: &[u8], wanted: &[u8]) -> bool {
     environ.split(|b| *b == 0).any(|entry| entry == wanted)
-}
-
-/// Its environment, as far as there is anything to be seen; `None` if it stands still, or cannot be looked at now.
-fn environment(reader: &mut Reader, process: &ProcessIdentity) -> Option<Vec<u8>> {
-    let pid = process.pid;
-    let read = move || read_virtual(format!("/proc/{pid}/environ"), MAX_ENVIRON);
-    let environ = match reader.look(process, read)? {
-        Err(error) if Kind::of_io(&error) == Kind::ResourceExhausted => return None,
-        environ => environ.unwrap_or_default(),
-    };
-    // Compared after that: the pid may have gone to another process before it.
-    Some(if process.is_there().ok()? { environ } else { Vec::new() })
 }
 
 // === impl Table ===

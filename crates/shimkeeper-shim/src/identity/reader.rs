@@ -17,7 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use super::ProcessIdentity;
+use shimkeeper_core::Kind;
+
+use super::{ProcessIdentity, read_virtual};
 
 /// How long a look is waited for. It takes microseconds where nothing is wrong.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,6 +34,9 @@ const STACK: usize = 64 << 10;
 /// are.
 static STUCK: Mutex<Vec<(ProcessIdentity, Weak<()>)>> = Mutex::new(Vec::new());
 
+/// How much of a file is read, in bytes; the kernel allows a few MiB of arguments and environment.
+const MAX_FILE: u64 = 8 << 20;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Looks at one process after the other. Blocking, but never for ever.
@@ -45,6 +50,18 @@ struct Looking {
 }
 
 impl Reader {
+    /// What this file of the process's directory in `/proc` says, as far as there is anything to be seen: nothing of one
+    /// that has gone, or that we may not read. `None` if it stands still, or cannot be looked at now.
+    pub(super) fn read(&mut self, process: &ProcessIdentity, file: &str) -> Option<Vec<u8>> {
+        let path = format!("/proc/{}/{file}", process.pid);
+        let bytes = match self.look(process, move || read_virtual(path, MAX_FILE))? {
+            Err(error) if Kind::of_io(&error) == Kind::ResourceExhausted => return None,
+            bytes => bytes.unwrap_or_default(),
+        };
+        // Compared after that: the pid may have gone to another process before it.
+        Some(if process.is_there().ok()? { bytes } else { Vec::new() })
+    }
+
     /// What there is to see of the process; `None` if it stands still, or so many do that nobody is looked at.
     pub(super) fn look<T: Send + 'static>(
         &mut self,
